@@ -9,16 +9,10 @@
 #ifndef SL_TCP_CONNTAB_H
 #define SL_TCP_CONNTAB_H
 
+#include <base/key.h>
 #include <base/siphash.h>
 #include <base/slab.h>
 #include <sluice/types.h>
-
-/** Everything network byte order but vrf. 40 bytes, no padding, compared and hashed as memory. */
-struct sl_key {
-	struct sluice_addr laddr, raddr;
-	uint16_t lport, rport;
-	uint32_t vrf;
-};
 
 /** What a reference names, in its top 2 bits. */
 enum sl_ref_kind { SL_REF_CONN = 0, SL_REF_HALF = 1, SL_REF_TW = 2, SL_REF_FWD = 3 };
