@@ -1,0 +1,117 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Build in every way that must hold and run all tests:
+#   gcc     as users build it, warnings are errors: all suites
+#   asan    clang with address and undefined behaviour sanitizers, fuzz corpora replayed: all suites but style
+#   clang   clang, warnings are errors: compiled only
+#   tsan    clang with the thread sanitizer: suite tsan
+# The last line is "N passed, M failed", summed over the builds; exit status 1 when anything failed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+usage() {
+	cat <<-END
+	Usage: test.sh [--long] [--only BUILD]... [--no-setup]
+
+	  --long        1 GiB transfers and more seeds (SLUICE_LONG=1), time-outs times 10
+	  --only BUILD  gcc, asan, clang or tsan, instead of all four
+	  --no-setup    do not look for missing packages
+	END
+}
+
+long=
+setup=1
+only=
+while [ $# -gt 0 ]; do
+	case "$1" in
+	--long) long=1 ;;
+	--only) only="$only ${2:?--only needs a build}"; shift ;;
+	--no-setup) setup= ;;
+	-h | --help) usage; exit 0 ;;
+	*) usage >&2; exit 2 ;;
+	esac
+	shift
+done
+only=${only:-gcc asan clang tsan}
+for b in $only; do
+	case "$b" in gcc | asan | clang | tsan) ;; *) usage >&2; exit 2 ;; esac
+done
+
+[ -z "$setup" ] || scripts/setup.sh test
+
+start=$SECONDS
+logs=()
+multiplier=1
+if [ -n "$long" ]; then
+	export SLUICE_LONG=1
+	multiplier=10
+fi
+
+# Sanitizers of clang 14 map fixed shadow ranges, which a kernel with 32 bits of mmap randomness may have taken.
+wrap=()
+if setarch -R true 2>/dev/null; then
+	wrap=(--wrapper 'setarch -R')
+fi
+export ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_stack_use_after_return=1:strict_string_checks=1"
+export UBSAN_OPTIONS="${UBSAN_OPTIONS:-}:print_stacktrace=1:halt_on_error=1"
+export TSAN_OPTIONS="${TSAN_OPTIONS:-}:halt_on_error=1:second_deadlock_stack=1"
+export LSAN_OPTIONS="${LSAN_OPTIONS:-}:suppressions=$PWD/test/system/lsan.supp:print_suppressions=0"
+
+# configure NAME CC OPTION...: options are set again on each run, so that a build directory never keeps old ones.
+configure() {
+	local dir=build/$1 cc=$2
+	shift 2
+	if [ -f "$dir/build.ninja" ]; then
+		meson configure "$dir" "$@" >/dev/null
+	else
+		CC=$cc meson setup "$dir" "$@" >"$dir.log" 2>&1 || { cat "$dir.log"; exit 1; }
+		rm -f "$dir.log"
+	fi
+}
+
+compile() {
+	local t0=$SECONDS
+	ninja -C "build/$1" --quiet
+	echo "$1: compiled in $((SECONDS - t0)) s"
+}
+
+# run NAME MESON-TEST-OPTION...: goes on after a failure; the sum at the end tells.
+run() {
+	local dir=build/$1
+	shift
+	rm -f "$dir/meson-logs/testlog.json"
+	meson test -C "$dir" --print-errorlogs --timeout-multiplier "$multiplier" "$@" || true
+	logs+=("${dir#build/}=$dir/meson-logs/testlog.json")
+}
+
+mkdir -p build
+for b in $only; do
+	echo "== $b"
+	case "$b" in
+	gcc)
+		configure gcc gcc --werror
+		compile gcc
+		run gcc --no-rebuild
+		;;
+	asan)
+		configure asan clang --werror -Db_sanitize=address,undefined -Db_lundef=false \
+		    -Doptimization=1 -Dfuzz=true -Dbench=false
+		compile asan
+		run asan --no-rebuild --no-suite style "${wrap[@]}"
+		;;
+	clang)
+		configure clang clang --werror
+		compile clang
+		;;
+	tsan)
+		configure tsan clang --werror -Db_sanitize=thread -Db_lundef=false \
+		    -Doptimization=1 -Dbench=false
+		run tsan --suite tsan "${wrap[@]}"
+		;;
+	esac
+done
+
+echo "== sum"
+echo "total $((SECONDS - start)) s"
+[ ${#logs[@]} -gt 0 ] || exit 0
+python3 scripts/testsum.py "${logs[@]}"
