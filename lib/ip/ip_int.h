@@ -60,6 +60,7 @@ struct sl_cfg_if {
 	uint16_t mtu;	      /* resolved, never 0 */
 	uint32_t vrf;
 	uint8_t mac[6];
+	bool l3;	      /* raw IP port: no neighbours */
 	bool used;	      /* free rows keep indices stable */
 };
 struct sl_cfg {
