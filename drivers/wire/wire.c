@@ -27,6 +27,7 @@
 
 #include "base/check.h"
 #include "base/counter.h"
+#include "../frame.h"
 
 #include <errno.h>
 #include <stdalign.h>
@@ -73,8 +74,7 @@ struct wire_txq {
 	uint64_t bytes, errors;
 	uint64_t peer_nomem; /* copies not made: the receiver's pool was empty */
 	uint64_t busy;       /* the serialiser is busy until then */
-	uint64_t
-	    frac; /* remainder of the last division by the rate, so that rounding does not add up */
+	uint64_t frac; /* remainder of the last division by the rate: rounding must not add up */
 };
 
 struct wire_rxq {
@@ -199,35 +199,6 @@ static inline void wire_map4(struct sluice_addr *a, uint32_t be)
 	a->w[3] = be;
 }
 
-/* EtherType and offset of the network header, VLAN tags passed; 0 for what is too short. */
-static uint16_t wire_l3(const struct rte_mbuf *m, bool raw, uint32_t *off)
-{
-	uint8_t b[4];
-	const uint8_t *p;
-
-	if (raw) {
-		*off = 0;
-		p = rte_pktmbuf_read(m, 0, 1, b);
-		if (!p)
-			return 0;
-		return *p >> 4 == 4 ? RTE_ETHER_TYPE_IPV4 : *p >> 4 == 6 ? RTE_ETHER_TYPE_IPV6 : 0;
-	}
-	*off = 2 * RTE_ETHER_ADDR_LEN;
-	for (int tags = 0; tags < 3; tags++) {
-		uint16_t type;
-
-		p = rte_pktmbuf_read(m, *off, 2, b);
-		if (!p)
-			return 0;
-		type = (uint16_t)(p[0] << 8 | p[1]);
-		*off += 2;
-		if (type != RTE_ETHER_TYPE_VLAN && type != RTE_ETHER_TYPE_QINQ)
-			return type;
-		*off += 2;
-	}
-	return 0;
-}
-
 /* The queue at which a packet arrives; headers may lie across segments. */
 static unsigned int wire_pick(const struct rte_mbuf *m, bool raw, unsigned int nq)
 {
@@ -237,7 +208,7 @@ static unsigned int wire_pick(const struct rte_mbuf *m, bool raw, unsigned int n
 	uint16_t bp[2], ports[2];
 	const void *pp;
 	uint32_t off;
-	uint16_t type = wire_l3(m, raw, &off);
+	uint16_t type = sl_frame_l3(m, raw, &off);
 	uint8_t proto;
 
 	if (type == RTE_ETHER_TYPE_IPV4) {
