@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A stack as an application sets it up: two pools, memory accounted, a port, one interface with addresses. The pools
+ * outlive the stack, since its ports give mbufs back while they are destroyed.
+ */
+#include "app.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+#include <rte_mbuf.h>
+
+#define POOL_CACHE 256
+
+int app_log_level = 5; /* LOG_NOTICE */
+
+int
+app_tunable_set(struct sluice_tunables *t, const char *word, char *err, size_t len)
+{
+	const char *eq = strchr(word, '=');
+	char name[64];
+	uint64_t value;
+	int i, rc;
+
+	if (eq == NULL || (size_t)(eq - word) >= sizeof(name)) {
+		snprintf(err, len, "tunable \"%s\": want name=value", word);
+		return -EINVAL;
+	}
+	memcpy(name, word, (size_t)(eq - word));
+	name[eq - word] = '\0';
+	i = sluice_tunable_find(name);
+	if (i < 0) {
+		snprintf(err, len, "no tunable is named \"%s\"", name);
+		return i;
+	}
+	rc = sluice_tunable_parse((unsigned int)i, eq + 1, &value);
+	if (rc != 0) {
+		const struct sluice_tunable_info *info = sluice_tunable_info((unsigned int)i);
+
+		snprintf(err, len, "tunable %s: \"%s\" is not a value in %llu..%llu (%s)", name, eq + 1,
+		    (unsigned long long)info->min, (unsigned long long)info->max, info->unit);
+		return rc;
+	}
+	((uint64_t *)t)[i] = value; /* the struct is the table's rows in order, all u64 */
+	return 0;
+}
+
+static void
+log_line(void *arg, int level, const char *line)
+{
+	const char *name = arg;
+
+	if (level <= app_log_level)
+		fprintf(stderr, "%s: %s: %s\n", app_name, name, line);
+}
+
+static void *
+mem_alloc(void *arg, size_t size, size_t align)
+{
+	struct app_stack *s = arg;
+	void *p;
+
+	if (align < sizeof(void *))
+		align = sizeof(void *);
+	if (posix_memalign(&p, align, size) != 0)
+		return NULL;
+	__atomic_fetch_add(&s->mem, size, __ATOMIC_RELAXED);
+	return p;
+}
+
+static void
+mem_free(void *arg, void *p, size_t size)
+{
+	struct app_stack *s = arg;
+
+	if (p != NULL)
+		__atomic_fetch_sub(&s->mem, size, __ATOMIC_RELAXED);
+	free(p);
+}
+
+struct rte_mempool *
+app_pool(const char *stack, const char *what, unsigned int n, uint16_t room, int socket)
+{
+	char name[RTE_MEMPOOL_NAMESIZE];
+	struct rte_mempool *mp;
+
+	snprintf(name, sizeof(name), "%.12s_%.8s", stack, what);
+	mp = rte_pktmbuf_pool_create(name, n, POOL_CACHE, 0, room, socket);
+	if (mp == NULL)
+		app_err("pool %s of %u buffers of %u bytes: %s (EAL option -m, or fewer --mbufs)", name, n, room,
+		    rte_strerror(rte_errno));
+	return mp;
+}
+
+int
+app_stack_up(const struct app_stack_params *p, struct app_stack *out)
+{
+	struct sluice_stack_params sp = {
+	    .size = sizeof(sp),
+	    .name = p->name,
+	    .nsqueues = p->nsqueues,
+	    .max_connections = p->max_connections,
+	    .privileged = true,
+	    .tunables = p->tunables,
+	    .log = log_line,
+	    .log_arg = (void *)(uintptr_t)p->name,
+	    .mem_alloc = mem_alloc,
+	    .mem_free = mem_free,
+	    .mem_arg = out,
+	};
+	const char *why = NULL;
+	int rc;
+
+	memset(out, 0, sizeof(*out));
+	out->hdr_pool = app_pool(p->name, "hdr", 2 * p->mbufs, RTE_PKTMBUF_HEADROOM + 512, SOCKET_ID_ANY);
+	out->data_pool = app_pool(p->name, "data", p->mbufs, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+	if (out->hdr_pool == NULL || out->data_pool == NULL) {
+		app_stack_down(out);
+		return -ENOMEM;
+	}
+	sp.hdr_pool = out->hdr_pool;
+	sp.data_pool = out->data_pool;
+	rc = sluice_stack_create(&sp, &out->st, &why);
+	if (rc != 0) {
+		app_err("stack %s: %s%s%s", p->name, strerror(-rc), why != NULL ? ": " : "", why != NULL ? why : "");
+		out->st = NULL;
+		app_stack_down(out);
+	}
+	return rc;
+}
+
+int
+app_stack_down(struct app_stack *s)
+{
+	struct sluice_leaks leaks = {.size = sizeof(leaks)};
+	int rc = 0;
+
+	if (s->st != NULL) {
+		rc = sluice_stack_destroy(s->st, &leaks);
+		if (rc != 0) {
+			app_err("the stack cannot be destroyed: %s", strerror(-rc));
+			return rc; /* it still uses the pools */
+		}
+		if (leaks.records != 0) {
+			app_err("the stack leaks %llu records", (unsigned long long)leaks.records);
+			rc = -EBUSY;
+		}
+		s->st = NULL;
+	}
+	rte_mempool_free(s->data_pool);
+	rte_mempool_free(s->hdr_pool);
+	rte_mempool_free(s->rx_pool[0]);
+	rte_mempool_free(s->rx_pool[1]);
+	memset(s, 0, sizeof(*s));
+	return rc;
+}
+
+int
+app_ethdev_add(struct app_stack *s, struct sluice_ethdev_params *p)
+{
+	struct sluice_driver d;
+	char what[16];
+	unsigned int n;
+	uint16_t room;
+	int rc;
+
+	if (!rte_eth_dev_is_valid_port(p->port_id)) {
+		app_err("there is no port %u (the EAL found %u; see its options -a and --vdev)", p->port_id,
+		    rte_eth_dev_count_avail());
+		return -ENODEV;
+	}
+	/* A pool of its own for receive: held data can never keep headers, hence ACKs, from being built. */
+	n = (unsigned int)p->nqueues * ((p->rxd != 0 ? p->rxd : 1024) + 512u) + 8192;
+	room = RTE_MBUF_DEFAULT_BUF_SIZE;
+	if (p->mtu > 2000)
+		room = (uint16_t)(RTE_PKTMBUF_HEADROOM + RTE_MIN(p->mtu + 64u, 9700u));
+	snprintf(what, sizeof(what), "rx%u", p->port_id);
+	p->rx_pool = app_pool(sluice_stack_name(s->st), what, n, room, rte_eth_dev_socket_id(p->port_id));
+	if (p->rx_pool == NULL)
+		return -ENOMEM;
+	s->rx_pool[s->rx_pool[0] != NULL] = p->rx_pool;
+	rc = sluice_ethdev_create(p, &d);
+	if (rc != 0) {
+		app_err("port %u: %s", p->port_id, strerror(-rc));
+		return rc;
+	}
+	rc = sluice_port_add(s->st, d);
+	if (rc < 0) {
+		app_err("port %u: cannot be added: %s", p->port_id, strerror(-rc));
+		d.ops->destroy(d.ctx);
+	}
+	return rc;
+}
+
+static int
+fill_txn(struct sluice_txn *t, const struct app_net *n, const char **what)
+{
+	struct sluice_if_params ip = {
+	    .size = sizeof(ip),
+	    .name = n->ifname,
+	    .port = n->port,
+	    .vlan = {SLUICE_VLAN_NONE, SLUICE_VLAN_NONE},
+	    .vrf = n->vrf,
+	    .mtu = n->mtu,
+	};
+	int rc = 0;
+
+	if (n->vrf != 0) {
+		*what = "vrf";
+		rc = sluice_vrf_add(t, n->vrf);
+	}
+	if (rc == 0) {
+		*what = n->ifname;
+		rc = sluice_if_add(t, &ip);
+	}
+	for (unsigned int i = 0; i < n->naddr && rc == 0; i++) {
+		*what = n->addr[i];
+		rc = sluice_addr_add(t, n->ifname, n->addr[i], false);
+	}
+	for (unsigned int i = 0; i < n->nroute && rc == 0; i++) {
+		*what = n->route[i].prefix;
+		rc = sluice_route_add(t, n->vrf, n->route[i].prefix, n->route[i].via, n->ifname);
+	}
+	return rc;
+}
+
+int
+app_net_up(struct app_stack *s, const struct app_net *n)
+{
+	const char *what = "transaction", *why = NULL;
+	struct sluice_txn *t;
+	int rc = sluice_txn_begin(s->st, &t);
+
+	if (rc == 0) {
+		rc = fill_txn(t, n, &what);
+		if (rc == 0) {
+			what = "commit";
+			rc = sluice_txn_commit(t, &why);
+		} else {
+			sluice_txn_abort(t);
+		}
+	}
+	if (rc != 0)
+		app_err("addresses and routes: %s: %s%s%s", what, strerror(-rc), why != NULL ? ": " : "",
+		    why != NULL ? why : "");
+	return rc;
+}
