@@ -176,6 +176,7 @@ struct sl_conn {
 	struct sl_reasm *ooo;
 	const struct sluice_upcalls *up;
 	void *up_arg;
+	struct sl_binding *binding; /* SL_C_BOUND_PORT: the row of the bind table */
 	struct sl_group *group;	/* listener: its group; eager with ACCEPT_PENDING: its listener's */
 	struct sl_conn *touch_next;
 	struct sl_conn *def_next;
@@ -204,6 +205,8 @@ struct sl_opt {
 	uint32_t src_count;
 	uint8_t ttl, tos, cc_set;
 	bool v6only, reuseport, quickack_off;
+	uint32_t fwd_slot; /* reserved for FWD_DEL; 0: no forwarding entry */
+	uint16_t fwd_to;
 };
 
 /* ---- half-open: SYN cache ---- */
@@ -255,12 +258,21 @@ struct sl_group {
 	struct sl_opt opt;	/* inherited by eagers */
 	uint32_t sndbuf, rcvbuf, flags; /* inherited */
 	uint8_t cc;
+	uint32_t del_slot[SL_MAX_SQUEUES]; /* reserved: the close of a listener must not fail */
+	uint32_t ack_slot[SL_MAX_SQUEUES];
+	uint32_t acks_left; /* squeues that still have a shard; home squeue only */
+};
+
+/** Packets of this key belong to another squeue: a bound port that does not steer home. */
+struct sl_fwd {
+	struct sl_key key;
+	uint32_t to;
 };
 
 /** TCP of one squeue. */
 struct sl_tcp {
 	struct sluice_squeue *sq;
-	struct sl_slab conns, halves, tws, recs;
+	struct sl_slab conns, halves, tws, recs, fwds;
 	struct sl_conntab tab;
 	struct sl_group **listeners; /* this squeue's shards */
 	uint32_t nlisteners, cap_listeners;
@@ -275,6 +287,7 @@ struct sl_tcp {
 	struct sl_flow *ready; /* flows whose neighbour came: served by output */
 	uint64_t rst_tokens, rst_at;
 	uint32_t next_connid;
+	uint32_t port_next[256]; /* RFC 6056 perturbation table */
 	_Atomic uintptr_t zc_done; /* lib/sock: finished external sends, pushed from any thread */
 	uint64_t edge[SLUICE_NSTATES][SLUICE_NSTATES]; /* transitions taken: the state diagram's coverage */
 };
@@ -381,7 +394,7 @@ bool sl_rcv_fin_ready(const struct sl_conn *c);
 
 /* ==== listen.c, half.c: groups, SYN cache ==== */
 struct sl_group *sl_listener_find(struct sluice_squeue *sq, uint32_t vrf, const struct sluice_addr *laddr, uint16_t lport);
-void sl_half_syn(struct sluice_squeue *sq, struct sl_group *g, struct sl_seg *seg); /* a SYN for a listener */
+void sl_half_syn(struct sluice_squeue *sq, struct sl_group *g, struct sl_seg *seg, const uint32_t *iss_min); /* a SYN for a listener; iss_min: beyond an old incarnation, or NULL */
 void sl_half_segment(struct sluice_squeue *sq, struct sl_half *h, struct sl_seg *seg); /* a segment for a half-open entry */
 void sl_half_flow_ready(struct sluice_squeue *sq, struct sl_half *h, int err);
 void sl_half_timer(void *arg, struct sl_timer *t);
@@ -390,6 +403,7 @@ void sl_group_unref(struct sl_group *g);
 int sl_tcp_do_listen(struct sluice_squeue *sq, struct sl_conn *c, int backlog);
 int64_t sl_listen_add(struct sluice_squeue *sq, struct sl_group *g);
 int64_t sl_listen_del(struct sluice_squeue *sq, struct sl_group *g);
+int64_t sl_listen_del_ack(struct sluice_squeue *sq, struct sl_group *g); /* a[1] of SL_OP_LISTEN_DEL is set: back at home */
 void sl_tcp_unlisten(struct sluice_squeue *sq, struct sl_conn *c); /* close of a listener: shards, half-open and unaccepted go */
 
 /* ==== bind.c: the bind table of the stack (mutex; lcores only try it), ephemeral ports ==== */
@@ -407,6 +421,9 @@ int sl_tcp_do_connect(struct sluice_squeue *sq, struct sl_conn *c, const struct 
 /** Established parameters from the options of SYN or SYN-ACK, for opener and eager: mss, scales, flags, cwnd. */
 void sl_tcp_negotiate(struct sluice_squeue *sq, struct sl_conn *c, const struct sl_opts *o);
 void sl_tcp_established(struct sluice_squeue *sq, struct sl_conn *c); /* both ways: state, timers, props */
+uint8_t sl_tcp_wscale(const struct sluice_squeue *sq, uint32_t rcvbuf); /* smallest shift that can offer rcvbuf */
+int64_t sl_fwd_op(struct sluice_squeue *sq, enum sl_op op, sluice_conn_t c, const struct sluice_args *args);
+void sl_fwd_release(struct sluice_squeue *sq, struct sl_conn *c); /* at the end of a connection: removes its forwarding entry */
 void sl_tcp_do_shutdown_wr(struct sluice_squeue *sq, struct sl_conn *c);
 void sl_tcp_do_close(struct sluice_squeue *sq, struct sl_conn *c);
 void sl_tcp_do_abort(struct sluice_squeue *sq, struct sl_conn *c, bool send_rst);
