@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* ethdev, private: setup.c makes a port ready and finds out what it does, ethdev.c moves packets.
+ */
+#ifndef SL_DRIVERS_ETHDEV_H
+#define SL_DRIVERS_ETHDEV_H
+
+#include <sluice/driver.h>
+
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <rte_ethdev.h>
+
+#define ETHDEV_KEY_LEN 40     /* Toeplitz over IPv6 addresses and ports uses no more */
+#define ETHDEV_KEY_MAX 64     /* what a port may want */
+#define ETHDEV_RETA_MAX 2048u /* entries */
+
+/* Written by the queue's owner, read by anybody. */
+struct ethdev_q {
+	alignas(64) uint64_t
+	    tx_errors; /* packets the port cannot send: refused by prepare, too long to linearise */
+	uint64_t linearized;
+	uint64_t nomem;  /* times that linearising had to wait for a buffer */
+	bool no_cleanup; /* the port does not offer tx_done_cleanup */
+};
+
+struct ethdev {
+	struct sluice_driver_ops ops;
+	uint16_t port_id, nq, mtu;
+	bool ours;         /* set up here, so destroy stops and closes it */
+	bool allmulti_set; /* switched on here, so destroy switches it off on an adopted port */
+	bool started;
+	bool l3;
+	bool clean_rx; /* the port hands over the sender's mbuf as it was: its transmit marks go off
+			  here */
+	bool callbacks;
+	uint32_t caps, tso_max;
+	uint16_t seg_max; /* most mbufs of a chain, 0: no limit */
+	struct rte_mempool *rx_pool;
+	/* Where packets arrive; reta_size 0: unknown. */
+	uint8_t key[ETHDEV_KEY_MAX];
+	uint8_t key_len;
+	uint16_t reta_size;
+	uint16_t *reta;
+	uint64_t rss_hf;
+	/* Set by the port's callbacks on any thread, taken by events(). */
+	atomic_bool reset, removed;
+	atomic_bool link_up; /* what was reported last */
+	struct ethdev_q *q;
+};
+
+/** Configure, start; or look at what an adopted port has. Fills caps, mtu, steering. 0 or -errno.
+ */
+int ethdev_setup(struct ethdev *d, const struct sluice_ethdev_params *p);
+
+#endif
