@@ -31,6 +31,8 @@ struct sl_wheel {
 	uint64_t occupied[4][4]; /* bit per slot */
 	uint64_t tick;		 /* all before this have been fired */
 	struct sl_timer *due;	 /* due, over the budget of the last advance */
+	struct sl_timer *late[2]; /* armed for a tick that has passed; [late_in] takes new ones */
+	uint32_t late_in;
 	uint64_t count;		 /* nodes filed */
 	void (*fn[SL_WHEEL_KINDS])(void *arg, struct sl_timer *t); /* node is unfiled when called; may re-arm any node */
 	void *arg[SL_WHEEL_KINDS];
