@@ -200,13 +200,15 @@ static void ethdev_caps(struct ethdev *d, const struct sluice_ethdev_params *p,
 }
 
 /* Key and table as the port has them now; without either, packets arrive where nobody can tell. */
-static int ethdev_rss(struct ethdev *d, const struct rte_eth_dev_info *info)
+static int ethdev_rss(
+    struct ethdev *d, const struct rte_eth_dev_info *info, const struct rte_eth_conf *c)
 {
 	struct rte_eth_rss_reta_entry64 r[ETHDEV_RETA_MAX / RTE_ETH_RETA_GROUP_SIZE];
 	struct rte_eth_rss_conf conf = {.rss_key = d->key, .rss_key_len = sizeof(d->key)};
 	uint16_t size = info->reta_size;
 
-	if (d->nq < 2 || !size || size > ETHDEV_RETA_MAX)
+	if (d->nq < 2 || !size || size > ETHDEV_RETA_MAX ||
+	    !(c->rxmode.mq_mode & RTE_ETH_MQ_RX_RSS_FLAG))
 		return 0;
 	if (info->hash_key_size > sizeof(d->key) ||
 	    rte_eth_dev_rss_hash_conf_get(d->port_id, &conf) ||
@@ -271,5 +273,5 @@ int ethdev_setup(struct ethdev *d, const struct sluice_ethdev_params *p)
 	ethdev_caps(d, p, &info, rx, tx);
 	ethdev_multicast(d);
 	ethdev_find_pool(d, p->rx_pool);
-	return ethdev_rss(d, &info);
+	return ethdev_rss(d, &info, &conf);
 }

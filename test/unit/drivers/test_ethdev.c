@@ -52,7 +52,13 @@ static struct sluice_ethdev_params set_up(uint16_t port)
 static void configure(uint16_t port, uint16_t nq, uint64_t tx_offloads)
 {
 	struct rte_eth_conf c = {.txmode.offloads = tx_offloads};
+	struct rte_eth_dev_info di;
 
+	assert_int_equal(rte_eth_dev_info_get(port, &di), 0);
+	if (nq > 1) {
+		c.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+		c.rx_adv_conf.rss_conf.rss_hf = di.flow_type_rss_offloads;
+	}
 	assert_int_equal(rte_eth_dev_configure(port, nq, nq, &c), 0);
 	for (uint16_t q = 0; q < nq; q++) {
 		assert_int_equal(rte_eth_rx_queue_setup(port, q, 64, 0, NULL, mp), 0);
@@ -248,7 +254,7 @@ static void steering(void **state)
 	assert_int_equal(rte_eth_dev_get_port_by_name("net_null7", &port), 0);
 	p = set_up(port);
 	p.nqueues = 4;
-	configure(port, 4, RTE_ETH_TX_OFFLOAD_MULTI_SEGS);
+	configure(port, 4, 0);
 	assert_int_equal(rte_eth_dev_info_get(port, &di), 0);
 	assert_int_equal(di.reta_size, 128);
 	for (int i = 0; i < 128; i++) {
