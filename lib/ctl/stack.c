@@ -144,6 +144,8 @@ static int make_squeues(struct sluice_stack *st)
 		rc = sl_ip_create(sq, &ip_hooks);
 		if (rc == 0)
 			rc = sl_tcp_create(sq);
+		if (rc == 0)
+			rc = sl_sock_create(sq);
 		if (rc < 0)
 			return rc;
 	}
@@ -154,9 +156,12 @@ static void free_stack(struct sluice_stack *st, struct sluice_leaks *leaks)
 {
 	struct sluice_leaks local = {.size = sizeof(local)};
 
-	for (unsigned int i = 0; i < st->nsq; i++)
-		if (st->sq[i]->tcp != NULL)
-			sl_tcp_destroy(st->sq[i], &local);
+	for (unsigned int i = 0; i < st->nsq; i++) {
+		if (st->sq[i]->tcp == NULL)
+			continue;
+		sl_sock_destroy(st->sq[i]);
+		sl_tcp_destroy(st->sq[i], &local);
+	}
 	for (unsigned int i = 0; i < st->nsq; i++) {
 		/* Entries that were never run first: a configuration among them still needs its
 		 * layer. */

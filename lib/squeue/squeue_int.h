@@ -42,6 +42,8 @@ enum sl_bell {
 	SL_BELL_FLOWCTRL = 1u << 3, /* clr_flowctrl */
 	SL_BELL_CLOSE = 1u << 4,
 	SL_BELL_ABORT = 1u << 5,
+	SL_BELL_ALL = (1u << 6) - 1,
+	SL_BELL_OPEN = 1u << 29, /* the slot lives: between sl_door_open and sl_door_close */
 	SL_BELL_CLOSED_ONCE = 1u << 30, /* close or abort was asked: sticky, a second one gets -EALREADY */
 	SL_BELL_QUEUED = 1u << 31,  /* stands in the entry list */
 };
@@ -64,7 +66,11 @@ struct sl_pub {
 struct sl_door {
 	_Atomic uint64_t word;	    /* generation << 32 | enum sl_bell; generation 0: never used */
 	_Atomic uintptr_t inbox;    /* newest chain first: heads linked by sl_pkt_next, word[0] generation, word[1] SLUICE_MSG_* */
-	_Atomic uint32_t queued;    /* bytes ever handed in, modulo 2^32 (producers add) */
+	/*
+	 * Bytes ever handed in, modulo 2^32: sl_inbox_push adds. Bytes in the send buffer are (int32_t)(queued - pub.credit),
+	 * which may be negative for a moment: a late push into an ended life is taken back out when it is found.
+	 */
+	_Atomic uint32_t queued;
 	uint32_t next;		    /* entry list link: owned by who set SL_BELL_QUEUED, then by the squeue */
 	_Atomic uint32_t owner;	    /* squeue that owns the connection now */
 	uint8_t pad[64 - 28];
@@ -90,6 +96,7 @@ _Static_assert(sizeof(struct sl_door) == 128, "a door is two cache lines: bell, 
 	X(SL_OP_INFO, "conn_info") \
 	X(SL_OP_SOURCES, "set_sources") \
 	X(SL_OP_ADDR_STATE, "addr_state") \
+	X(SL_OP_ACCEPT, "accept") \
 	X(SL_OP_FWD_ADD, "fwd_add") \
 	X(SL_OP_FWD_DEL, "fwd_del") \
 	X(SL_OP_MISC, "misc")
@@ -216,8 +223,13 @@ struct sluice_stack {
 
 /* ---- squeue.c, entry.c, loop.c, hold.c ---- */
 int sl_squeue_create(struct sluice_stack *st, unsigned int id, const struct sl_hooks *hooks, struct sluice_squeue **out);
-/** Frees staged packets, rings, backlog, unrun entries (counted into *calls). */
+/**
+ * Frees staged packets, rings, backlog, inboxes, unrun entries (counted into *calls; waiting callers get -ECANCELED). Runs nothing.
+ * Destroy all squeues of a stack before the next one is polled: forwarding rings of a squeue are its receiver's.
+ */
 void sl_squeue_destroy(struct sluice_squeue *sq, uint64_t *calls);
+/** Application timers that are armed. Owner. */
+uint32_t sl_app_timers(const struct sluice_squeue *sq);
 int sl_calls_init(struct sluice_stack *st);
 void sl_calls_fini(struct sluice_stack *st);
 /** Give squeue `sq` its view of port number n (nqueues pairs mapped q -> squeue q % nsq). */
@@ -230,7 +242,8 @@ bool sl_thread_polls(void);
 
 /**
  * Ring: sets bits in the door of handle c if its generation matches, queues the door when it is not, wakes a sleeper.
- * 0, -EBADF. Any thread, also the owner. Release: what was written before is seen by the bell hook.
+ * 0, -EBADF; -EALREADY when bits hold SL_BELL_CLOSED_ONCE and it was set before (nothing is rung). Any thread, also the
+ * owner. Release: what was written before is seen by the bell hook.
  */
 int sl_ring(struct sluice_stack *st, sluice_conn_t c, uint32_t bits);
 /** Push a chain of `len` bytes on the inbox and ring SL_BELL_DATA. 0 or -EBADF (chain still the caller's). */
@@ -242,6 +255,10 @@ uint32_t sl_door_open(struct sluice_squeue *sq, uint32_t idx);
 void sl_door_close(struct sluice_squeue *sq, uint32_t idx);
 /** Door of a handle, NULL when squeue or index are out of range (the generation may be stale). Any thread. */
 struct sl_door *sl_door_of(struct sluice_stack *st, sluice_conn_t c);
+static inline bool sl_door_has_inbox(const struct sl_door *d)
+{
+	return atomic_load_explicit(&d->inbox, memory_order_acquire) != 0;
+}
 /** Is the generation current? Any thread. */
 bool sl_handle_live(struct sluice_stack *st, sluice_conn_t c);
 

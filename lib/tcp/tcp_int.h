@@ -192,7 +192,7 @@ struct sl_conn {
 	uint16_t linger;	/* seconds + 1; 0: off; 1: linger 0 */
 	int err;		/* of disconnected, so_error */
 	int soft_err;
-	uint32_t credit_out;	/* bytes of doors' `queued` not yet appended: informational */
+	uint32_t zc_out;	/* external sends not yet let go: `closed` waits for them */
 };
 
 enum sl_misc { SL_MISC_NONE, SL_MISC_FIN_WAIT2, SL_MISC_TIME_WAIT };
@@ -288,7 +288,7 @@ struct sl_tcp {
 	uint64_t rst_tokens, rst_at;
 	uint32_t next_connid;
 	uint32_t port_next[256]; /* RFC 6056 perturbation table */
-	_Atomic uintptr_t zc_done; /* lib/sock: finished external sends, pushed from any thread */
+	struct sl_zc *zc;	/* lib/sock: finished external sends, pushed from any thread */
 	uint64_t edge[SLUICE_NSTATES][SLUICE_NSTATES]; /* transitions taken: the state diagram's coverage */
 };
 
@@ -347,7 +347,9 @@ void sl_up(struct sluice_squeue *sq, struct sl_conn *c, enum sl_deferred what);
 void sl_up_opctl(struct sluice_squeue *sq, struct sl_conn *c, enum sluice_opctl op, uint64_t value);
 int sl_up_newconn(struct sluice_squeue *sq, struct sl_group *g, struct sl_conn *eager);
 void sl_up_props(struct sluice_squeue *sq, struct sl_conn *c);
-/** The `deferred` hook: run what waits. */
+/** The last external send was let go: makes a `closed` that waited. */
+void sl_up_zcopy_done(struct sluice_squeue *sq, struct sl_conn *c);
+/** The `deferred` hook: run what waits. `closed` is held back while zc_out > 0. */
 unsigned int sl_up_run_deferred(struct sluice_squeue *sq);
 
 /* ==== input.c: RFC 9293 3.10.7 ==== */

@@ -162,6 +162,7 @@
 	X(tcp_rx_compact, "segments copied together to spare buffers") \
 	X(tcp_rx_copied_out, "buffers copied out: the application holds its share") \
 	X(tcp_send_eagain, "sends refused: no credit") \
+	X(tcp_send_after_end, "chains dropped: the connection ended before its squeue saw them") \
 	X(tcp_ports_exhausted, "connects refused: no ephemeral port left") \
 	X(tcp_fin_wait2_drop, "FIN_WAIT_2 connections dropped by the flush timer") \
 	X(tcp_aborts, "connections aborted by the application") \

@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Data calls. Sending works from any thread: on the connection's squeue the chain goes straight to
+ * the send queue, elsewhere to the connection's inbox. Reading is for the squeue: the receive queue
+ * is the connection's own.
+ *
+ * Send credit: `queued` (producers) minus `credit` (the squeue) is what the send buffer holds. A
+ * chain is taken while that is below sndbuf, so a buffer overshoots by one chain at most, and a
+ * chain larger than the buffer can be sent.
+ *
+ * External memory: each send_external carries a small record whose reference count is the mbufs'
+ * own; when the last mbuf lets go, on whatever thread that is, the record goes to a list of the
+ * squeue, which makes the upcall.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <sock/sock_int.h>
+
+/* ---- credit ---- */
+
+static uint32_t held(const struct sl_door *d)
+{
+	/* Acquire: credit must not be newer than queued; a too small answer only refuses too late
+	 * by one chain. */
+	uint32_t credit = atomic_load_explicit(&d->pub.credit, memory_order_acquire);
+
+	return atomic_load_explicit(&d->queued, memory_order_relaxed) - credit;
+}
+
+static struct sl_conn *here(struct sluice_stack *st, sluice_conn_t h)
+{
+	struct sl_door *d = sl_door_of(st, h);
+	uint32_t owner;
+
+	if (d == NULL)
+		return NULL;
+	owner = atomic_load_explicit(&d->owner, memory_order_relaxed);
+	if (owner >= st->nsq || !sl_on_squeue(st->sq[owner]))
+		return NULL;
+	return sl_conn_get(st->sq[owner], h);
+}
+
+static struct sluice_squeue *squeue_of(struct sluice_stack *st, sluice_conn_t h)
+{
+	return st->sq[atomic_load_explicit(&sl_door_of(st, h)->owner, memory_order_relaxed)];
+}
+
+/* The seed's rule, from the published line: no entry is made for what cannot be sent. */
+static int send_state(struct sluice_stack *st, sluice_conn_t h)
+{
+	struct sl_door *d = sl_door_of(st, h);
+	enum sluice_state s;
+
+	if (d == NULL || !sl_handle_live(st, h))
+		return -EBADF;
+	s = (enum sluice_state)atomic_load_explicit(&d->pub.state, memory_order_acquire);
+	if (s < SLUICE_ESTABLISHED) {
+		if (s == SLUICE_SYN_SENT)
+			return -ENOTCONN;
+		return atomic_load_explicit(&d->pub.connid, memory_order_relaxed) != 0 ? -EPIPE
+										       : -ENOTCONN;
+	}
+	if (s > SLUICE_CLOSE_WAIT || atomic_load_explicit(&d->pub.shut, memory_order_relaxed))
+		return -EPIPE;
+	return 0;
+}
+
+/* ---- append, on the squeue ---- */
+
+void sl_sock_append(struct sluice_squeue *sq, struct sl_conn *c, struct rte_mbuf *m, uint32_t flags)
+{
+	uint32_t len = m->pkt_len;
+	bool dead;
+
+	if (flags & SL_MSG_ZC)
+		c->zc_out++;
+	dead = c->flags & (SL_C_CLOSED_BY_APP | SL_C_FIN_QUEUED) ||
+	       (c->state != SLUICE_ESTABLISHED && c->state != SLUICE_CLOSE_WAIT);
+
+	if (dead) {
+		/* It was accepted when the connection still stood: as with data in flight at a
+		 * reset, it is gone. */
+		struct sl_door *d = sl_conn_door(sq, c);
+
+		atomic_fetch_add_explicit(&d->pub.credit, len, memory_order_release);
+		rte_pktmbuf_free(m);
+		SL_COUNT(sq, tcp_send_after_end);
+		return;
+	}
+	sl_sendq_append(sq, c, m, len, flags);
+	sl_output_schedule(sq, c);
+}
+
+/* After a send: has the buffer reached its limit? Told once, until it has drained. */
+static void check_full(struct sluice_squeue *sq, struct sl_conn *c)
+{
+	if (!(c->flags & SL_C_TXQ_FULL) && held(sl_conn_door(sq, c)) >= c->sndbuf) {
+		c->flags |= SL_C_TXQ_FULL;
+		sl_up(sq, c, SL_D_TXQ_FULL);
+	}
+}
+
+int sluice_send(struct sluice_stack *st, sluice_conn_t h, struct rte_mbuf *m, unsigned int flags)
+{
+	int rc = send_state(st, h);
+	struct sl_door *d;
+	struct sl_conn *c;
+
+	if (rc < 0)
+		return rc;
+	if (m->pkt_len == 0) {
+		rte_pktmbuf_free(m);
+		return 0;
+	}
+	d = sl_door_of(st, h);
+	c = here(st, h);
+	if (held(d) >= atomic_load_explicit(&d->pub.sndbuf, memory_order_relaxed)) {
+		if (c != NULL) {
+			struct sluice_squeue *sq = squeue_of(st, h);
+
+			SL_COUNT(sq, tcp_send_eagain);
+			check_full(sq, c);
+		} else {
+			/* The squeue learns that somebody waits for room: it will clear txq_full.
+			 */
+			(void)sl_ring(st, h, SL_BELL_DATA);
+		}
+		return -EAGAIN;
+	}
+	if (c == NULL || sl_door_has_inbox(d)) {
+		/* Per connection sends keep one order: not past what others have put into the
+		 * inbox. */
+		rc = sl_inbox_push(st, h, m, m->pkt_len, flags);
+		return rc;
+	}
+	atomic_fetch_add_explicit(&d->queued, m->pkt_len, memory_order_relaxed);
+	sl_sock_append(squeue_of(st, h), c, m, flags);
+	check_full(squeue_of(st, h), c);
+	return 0;
+}
+
+ssize_t sluice_sendable(struct sluice_stack *st, sluice_conn_t h)
+{
+	struct sl_door *d = sl_door_of(st, h);
+	int rc = send_state(st, h);
+	uint32_t have, limit;
+
+	if (rc < 0)
+		return rc;
+	have = held(d);
+	limit = atomic_load_explicit(&d->pub.sndbuf, memory_order_relaxed);
+	return have < limit ? limit - have : 0;
+}
+
+ssize_t sluice_send_copy(
+    struct sluice_stack *st, sluice_conn_t h, const void *data, size_t len, unsigned int flags)
+{
+	ssize_t room = sluice_sendable(st, h);
+	struct rte_mbuf *head = NULL, *tail = NULL;
+	size_t done = 0;
+	int rc;
+
+	if (room < 0 || len == 0)
+		return room < 0 ? room : 0;
+	if (room == 0)
+		return -EAGAIN;
+	if (len > (size_t)room)
+		len = (size_t)room;
+	while (done < len) {
+		struct rte_mbuf *m = rte_pktmbuf_alloc(st->params.data_pool);
+		size_t n = len - done;
+
+		if (m == NULL)
+			break;
+		if (n > rte_pktmbuf_tailroom(m))
+			n = rte_pktmbuf_tailroom(m);
+		memcpy(rte_pktmbuf_append(m, (uint16_t)n), (const char *)data + done, n);
+		done += n;
+		if (head == NULL) {
+			head = m;
+		} else {
+			tail->next = m;
+			head->nb_segs++;
+			head->pkt_len += (uint32_t)n;
+		}
+		tail = m;
+		if (head->nb_segs == UINT16_MAX)
+			break;
+	}
+	if (head == NULL)
+		return -ENOBUFS;
+	/* A part was taken: more follows, whatever the caller said. */
+	rc = sluice_send(st, h, head, done < len ? flags | SLUICE_MSG_MORE : flags);
+	if (rc < 0) {
+		rte_pktmbuf_free(head);
+		return rc;
+	}
+	return (ssize_t)done;
+}
+
+/* ---- external memory ---- */
+
+/*
+ * Finished records of one squeue. Of its own life: a driver, or another stack's receive queue, may
+ * let go of the memory after this stack is gone. Counted: one for the squeue, one for each record.
+ */
+struct sl_zc {
+	_Atomic uintptr_t done; /* newest first */
+	_Atomic uint64_t refs;
+	_Atomic bool dead; /* the squeue is gone: nobody to tell */
+};
+
+struct zc_record {
+	struct rte_mbuf_ext_shared_info shinfo;
+	struct zc_record *next;
+	struct sl_zc *zc;
+	sluice_conn_t conn;
+	void *cookie;
+};
+
+static void zc_unref(struct sl_zc *zc)
+{
+	if (atomic_fetch_sub_explicit(&zc->refs, 1, memory_order_acq_rel) == 1)
+		free(zc);
+}
+
+static void zc_sweep(struct sl_zc *zc)
+{
+	struct zc_record *z = (struct zc_record *)atomic_exchange(&zc->done, 0), *next;
+
+	for (; z != NULL; z = next) {
+		next = z->next;
+		free(z);
+		zc_unref(zc);
+	}
+}
+
+/* The last reference to the memory is gone; any thread. */
+static void zc_free(void *addr, void *opaque)
+{
+	struct zc_record *z = opaque;
+	struct sl_zc *zc = z->zc;
+	uintptr_t old = atomic_load_explicit(&zc->done, memory_order_relaxed);
+
+	atomic_fetch_add_explicit(&zc->refs, 1, memory_order_relaxed);
+	do {
+		z->next = (struct zc_record *)old;
+		/* Sequentially consistent, like the store of `dead`: one of the two sides sees the
+		 * other and sweeps. */
+	} while (!atomic_compare_exchange_weak(&zc->done, &old, (uintptr_t)z));
+	if (atomic_load(&zc->dead))
+		zc_sweep(zc);
+	zc_unref(zc);
+}
+
+static void zc_notify(struct sluice_squeue *sq, struct zc_record *z)
+{
+	struct sl_conn *c = sl_conn_get(sq, z->conn);
+
+	if (c != NULL && c->up != NULL && c->up->zcopy_notify != NULL) {
+		sl_upcall_begin(sq);
+		c->up->zcopy_notify(c->up_arg, z->conn, z->cookie);
+		sl_upcall_end(sq);
+	}
+	if (c != NULL && --c->zc_out == 0)
+		sl_up_zcopy_done(sq, c); /* `closed` may have waited for this */
+	zc_unref(z->zc);
+	free(z);
+}
+
+unsigned int sl_sock_zcopy_run(struct sluice_squeue *sq)
+{
+	struct sl_zc *zc = sl_tcp_of(sq)->zc;
+	struct zc_record *z, *next, *fifo = NULL;
+	unsigned int n = 0;
+
+	if (atomic_load_explicit(&zc->done, memory_order_relaxed) == 0)
+		return 0;
+	z = (struct zc_record *)atomic_exchange_explicit(&zc->done, 0, memory_order_acquire);
+	for (; z != NULL; z = next) {
+		next = z->next;
+		z->next = fifo;
+		fifo = z;
+	}
+	for (z = fifo; z != NULL; z = next, n++) {
+		next = z->next;
+		zc_notify(sq, z);
+	}
+	return n;
+}
+
+int sl_sock_create(struct sluice_squeue *sq)
+{
+	struct sl_zc *zc = calloc(1, sizeof(*zc));
+
+	if (zc == NULL)
+		return -ENOMEM;
+	atomic_init(&zc->refs, 1);
+	sl_tcp_of(sq)->zc = zc;
+	return 0;
+}
+
+void sl_sock_destroy(struct sluice_squeue *sq)
+{
+	struct sl_zc *zc = sl_tcp_of(sq)->zc;
+
+	if (zc == NULL)
+		return;
+	sl_tcp_of(sq)->zc = NULL;
+	atomic_store(&zc->dead, true);
+	zc_sweep(zc);
+	zc_unref(zc);
+}
+
+int sluice_send_external(struct sluice_stack *st, sluice_conn_t h, void *buf, uint64_t iova,
+    size_t len, void *cookie, unsigned int flags)
+{
+	int rc = send_state(st, h);
+	struct rte_mbuf *m;
+	struct zc_record *z;
+
+	if (rc < 0)
+		return rc;
+	if (len == 0 || len > UINT16_MAX - 128)
+		return -EINVAL;
+	m = rte_pktmbuf_alloc(st->params.hdr_pool);
+	z = malloc(sizeof(*z));
+	if (m == NULL || z == NULL) {
+		rte_pktmbuf_free(m);
+		free(z);
+		return -ENOBUFS;
+	}
+	z->zc = sl_tcp_of(squeue_of(st, h))->zc;
+	z->conn = h;
+	z->cookie = cookie;
+	z->shinfo.free_cb = zc_free;
+	z->shinfo.fcb_opaque = z;
+	rte_mbuf_ext_refcnt_set(&z->shinfo, 1);
+	rte_pktmbuf_attach_extbuf(
+	    m, buf, iova != 0 ? iova : (uintptr_t)buf, (uint16_t)len, &z->shinfo);
+	m->data_off = 0;
+	m->data_len = (uint16_t)len;
+	m->pkt_len = (uint32_t)len;
+	atomic_fetch_add_explicit(&z->zc->refs, 1, memory_order_relaxed);
+	rc = sluice_send(st, h, m, flags | SL_MSG_ZC);
+	if (rc < 0) {
+		/* Nobody is told of a send that failed: with one reference more the mbuf does not
+		 * call back. */
+		rte_mbuf_ext_refcnt_update(&z->shinfo, 1);
+		rte_pktmbuf_free(m);
+		zc_unref(z->zc);
+		free(z);
+	}
+	return rc;
+}
+
+/* ---- reading, on the squeue ---- */
+
+static int reader(struct sluice_stack *st, sluice_conn_t h, struct sl_conn **c)
+{
+	if (sl_door_of(st, h) == NULL || !sl_handle_live(st, h))
+		return -EBADF;
+	*c = here(st, h);
+	return *c == NULL ? -EPERM : 0;
+}
+
+ssize_t sluice_readable(struct sluice_stack *st, sluice_conn_t h)
+{
+	struct sl_conn *c;
+	int rc = reader(st, h, &c);
+
+	return rc < 0 ? rc : (ssize_t)c->rcvq_bytes;
+}
+
+int sluice_peek(struct sluice_stack *st, sluice_conn_t h, struct iovec *iov, int n)
+{
+	struct sl_conn *c;
+	int rc = reader(st, h, &c), i = 0;
+
+	if (rc < 0)
+		return rc;
+	for (struct rte_mbuf *m = c->rcvq_head; m != NULL && i < n; m = m->next) {
+		if (m->data_len == 0)
+			continue;
+		iov[i].iov_base = rte_pktmbuf_mtod(m, void *);
+		iov[i++].iov_len = m->data_len;
+	}
+	return i;
+}
+
+int sluice_consume(struct sluice_stack *st, sluice_conn_t h, size_t n)
+{
+	struct sl_conn *c;
+	int rc = reader(st, h, &c);
+
+	if (rc < 0)
+		return rc;
+	if (n > c->rcvq_bytes)
+		return -EINVAL;
+	sl_rcv_consume(squeue_of(st, h), c, n);
+	sl_rcv_opened(squeue_of(st, h), c);
+	return 0;
+}
+
+ssize_t sluice_take(struct sluice_stack *st, sluice_conn_t h, size_t max, struct rte_mbuf **m)
+{
+	struct sl_conn *c;
+	uint32_t len = 0;
+	int rc = reader(st, h, &c);
+
+	*m = NULL;
+	if (rc < 0)
+		return rc;
+	if (c->rcvq_bytes == 0 || max == 0)
+		return 0;
+	*m = sl_rcv_take(squeue_of(st, h), c, max, &len);
+	sl_rcv_opened(squeue_of(st, h), c);
+	return len;
+}
+
+ssize_t sluice_splice(struct sluice_stack *st, sluice_conn_t from, sluice_conn_t to, size_t n)
+{
+	struct rte_mbuf *m;
+	struct sl_conn *c;
+	ssize_t room, len;
+	int rc = reader(st, from, &c);
+
+	if (rc == 0)
+		rc = reader(st, to, &c);
+	if (rc < 0)
+		return rc;
+	room = sluice_sendable(st, to);
+	if (room <= 0)
+		return room < 0 ? room : -EAGAIN;
+	len = sluice_take(st, from, n < (size_t)room ? n : (size_t)room, &m);
+	if (len <= 0)
+		return len;
+	/* Cannot be refused: state and credit were looked at above, on the squeue of both. */
+	rc = sluice_send(st, to, m, 0);
+	if (rc < 0) {
+		rte_pktmbuf_free(m);
+		return rc;
+	}
+	return len;
+}
