@@ -274,27 +274,28 @@ static void steering(void **state)
 		s = fr_addr(false, v4[0]);
 		t = fr_addr(false, v4[1]);
 		q = d.ops->steer(d.ctx, &s, &t, sp, dp);
-		if (!(conf.rss_hf & RTE_ETH_RSS_NONFRAG_IPV4_TCP)) {
-			assert_int_equal(q, -1);
-			continue;
-		}
 		assert_int_equal(q, rte_softrss(v4, 3, key) % 128 * 5 % 4);
 		seen[q]++;
 		s = fr_addr(true, v6[3]);
 		t = fr_addr(true, v6[7]);
 		q = d.ops->steer(d.ctx, &s, &t, sp, dp);
-		assert_int_equal(q, conf.rss_hf & RTE_ETH_RSS_NONFRAG_IPV6_TCP
-					? (int)(rte_softrss(v6, 9, key) % 128 * 5 % 4)
-					: -1);
+		assert_int_equal(q, rte_softrss(v6, 9, key) % 128 * 5 % 4);
 	}
-	print_message("rss_hf %#lx, %u %u %u %u\n", (unsigned long)conf.rss_hf, seen[0], seen[1],
-	    seen[2], seen[3]);
+	for (int i = 0; i < 4; i++)
+		assert_in_range(seen[i], 20, 80);
 	/* With a table that the driver cannot know, nobody can tell. */
 	((struct ethdev *)d.ctx)->reta_size = 0;
 	assert_int_equal(d.ops->steer(d.ctx, &s, &t, 1, 2), -1);
 	destroy();
-	rte_eth_dev_stop(port);
-	assert_int_equal(rte_vdev_uninit("net_null7"), 0);
+
+	/* The same port set up by the driver. */
+	assert_int_equal(rte_eth_dev_stop(port), 0);
+	p.adopt = false;
+	assert_int_equal(sluice_ethdev_create(&p, &d), 0);
+	assert_int_equal(info().nqueues, 4);
+	assert_in_range(d.ops->steer(d.ctx, &s, &t, 1, 2), 0, 3);
+	destroy();
+	rte_vdev_uninit("net_null7");
 }
 
 static void raw_l3_and_mtu(void **state)
@@ -343,8 +344,9 @@ static void bad_parameters(void **state)
 
 int main(void)
 {
-	char *argv[] = {"test_ethdev", "--no-huge", "--no-shconf", "--no-pci", "--no-telemetry",
-	    "-m", "64", "-l", "0", NULL};
+	static char args[][16] = {"test_ethdev", "--no-huge", "--no-shconf", "--no-pci",
+	    "--no-telemetry", "-m", "64", "-l", "0"};
+	char *argv[RTE_DIM(args) + 1] = {NULL};
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(set_up_and_loop),
 	    cmocka_unit_test(adopted_linearizes),
@@ -356,7 +358,9 @@ int main(void)
 	};
 	int rc;
 
-	if (rte_eal_init(9, argv) < 0)
+	for (size_t i = 0; i < RTE_DIM(args); i++)
+		argv[i] = args[i];
+	if (rte_eal_init((int)RTE_DIM(args), argv) < 0)
 		return 99;
 	mp =
 	    rte_pktmbuf_pool_create("rx", POOL - 1, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
