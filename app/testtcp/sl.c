@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The transport over sluice's event API. An endpoint is a stack in hosted mode: its lcores poll one squeue each, and the
+ * engine runs in upcalls and in the application's poll hook. Small messages are copied into a buffer of the data pool,
+ * large ones go out by reference to the pattern.
+ */
+#include "testtcp.h"
+
+#include <errno.h>
+#include <string.h>
+#include <rte_mbuf.h>
+
+#define COPY_MAX 1920
+
+/** The shard whose squeue this thread polls now: where a listener's upcalls put new connections. */
+static _Thread_local struct shard *current;
+
+static int
+on_recv(void *arg, sluice_conn_t h, size_t avail, bool push)
+{
+	struct conn *c = arg;
+	struct sluice_stack *st = c->sh->ep->stack.st;
+
+	if (c->sh->cfg->verify) {
+		size_t left = avail;
+
+		while (left != 0) {
+			struct iovec iov[32];
+			size_t len = 0;
+			int n = sluice_peek(st, h, iov, 32);
+
+			for (int i = 0; i < n && len < left; i++) {
+				size_t part = iov[i].iov_len < left - len ? iov[i].iov_len : left - len;
+
+				conn_check(c, iov[i].iov_base, part);
+				len += part;
+			}
+			if (n <= 0 || len == 0 || sluice_consume(st, h, len) != 0) {
+				bump(&c->sh->stats.errors, left); /* promised, not there */
+				return 0;
+			}
+			left -= len;
+		}
+	} else if (sluice_consume(st, h, avail) != 0) {
+		bump(&c->sh->stats.errors, avail);
+		return 0;
+	}
+	if (!c->closing)
+		conn_received(c, avail);
+	else
+		bump(&c->sh->stats.rx_bytes, avail);
+	return 0;
+}
+
+static void
+on_connected(void *arg, sluice_conn_t h, uint32_t connid)
+{
+	struct conn *c = arg;
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+
+	if (c->closing || c->open)
+		return;
+	if (sluice_getsockname(c->sh->ep->stack.st, h, (struct sockaddr *)&ss, &len) == 0)
+		conn_place(c, (struct sockaddr *)&ss);
+	conn_opened(c);
+}
+
+static void
+on_disconnected(void *arg, sluice_conn_t h, int err)
+{
+	conn_lost(arg, err < 0 ? -err : err);
+}
+
+static void
+on_opctl(void *arg, sluice_conn_t h, enum sluice_opctl op, uint64_t value)
+{
+	struct conn *c = arg;
+
+	if (op == SLUICE_OPCTL_SHUT_RECV && !c->closing)
+		conn_ended(c);
+}
+
+static void
+on_txq_full(void *arg, sluice_conn_t h, bool full)
+{
+	struct conn *c = arg;
+
+	c->blocked = full;
+	if (full || c->closing)
+		return;
+	conn_push(c);
+	if (c->tx_want == 0 && !c->closing && c->sh->role->writable != NULL)
+		c->sh->role->writable(c);
+}
+
+static void
+on_closed(void *arg, sluice_conn_t h)
+{
+	conn_gone(arg);
+}
+
+static const struct sluice_upcalls conn_upcalls = {
+    .size = sizeof(conn_upcalls),
+    .connected = on_connected,
+    .disconnected = on_disconnected,
+    .opctl = on_opctl,
+    .recv = on_recv,
+    .txq_full = on_txq_full,
+    .closed = on_closed,
+};
+
+static int
+on_newconn(void *arg, sluice_conn_t listener, sluice_conn_t eager, void **up_arg, const struct sluice_upcalls **up)
+{
+	struct endpoint *ep = arg;
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+	struct conn *c;
+
+	if (current == NULL || current->live >= ep->cfg->connections + 4096)
+		return -ENOBUFS;
+	c = conn_new(current);
+	if (c == NULL)
+		return -ENOMEM;
+	c->handle = eager;
+	if (sluice_getpeername(ep->stack.st, eager, (struct sockaddr *)&ss, &len) == 0)
+		conn_place(c, (struct sockaddr *)&ss);
+	conn_fresh(c);
+	*up_arg = c;
+	*up = &conn_upcalls;
+	sluice_accept(ep->stack.st, listener, eager);
+	return 0;
+}
+
+static const struct sluice_upcalls listener_upcalls = {
+    .size = sizeof(listener_upcalls),
+    .newconn = on_newconn,
+};
+
+/* ---- downcalls ---- */
+
+static int
+sl_open(struct conn *c)
+{
+	struct endpoint *ep = c->sh->ep;
+	struct sluice_stack *st = ep->stack.st;
+	struct sluice_addr first;
+	int rc;
+
+	rc = sluice_create(st, ep->peer.ss_family, SOCK_STREAM, IPPROTO_TCP, (uint32_t)ep->cfg->vrf, (int)c->sh->id, &c->handle);
+	if (rc != 0) {
+		c->handle = SLUICE_CONN_NONE;
+		return rc;
+	}
+	rc = sluice_activate(st, c->handle, &conn_upcalls, c);
+	if (rc == 0 && ep->nlocal > 1) {
+		memset(&first, 0, sizeof(first));
+		if (ep->local.ss_family == AF_INET) {
+			first.b[10] = first.b[11] = 0xff;
+			memcpy(&first.b[12], &((struct sockaddr_in *)&ep->local)->sin_addr, 4);
+		} else {
+			memcpy(first.b, &((struct sockaddr_in6 *)&ep->local)->sin6_addr, 16);
+		}
+		rc = sluice_set_sources(st, c->handle, &first, ep->nlocal);
+	}
+	if (rc == 0)
+		rc = sluice_connect(st, c->handle, (struct sockaddr *)&ep->peer, app_addr_len(&ep->peer), NULL);
+	return rc == -EINPROGRESS ? 0 : rc;
+}
+
+static ssize_t
+sl_send(struct conn *c, size_t n)
+{
+	struct sluice_stack *st = c->sh->ep->stack.st;
+	struct rte_mbuf *m;
+	int rc;
+
+	if (n > COPY_MAX) {
+		rc = sluice_send_external(st, c->handle, pattern + c->tx_idx, pattern_iova + c->tx_idx, n, NULL, 0);
+		return rc != 0 ? rc : (ssize_t)n;
+	}
+	m = rte_pktmbuf_alloc(c->sh->pool);
+	if (m == NULL)
+		return -ENOBUFS;
+	memcpy(rte_pktmbuf_mtod(m, void *), pattern + c->tx_idx, n);
+	m->data_len = (uint16_t)n;
+	m->pkt_len = (uint32_t)n;
+	rc = sluice_send(st, c->handle, m, 0);
+	if (rc == 0)
+		return (ssize_t)n;
+	rte_pktmbuf_free(m);
+	return rc;
+}
+
+static void
+sl_close(struct conn *c)
+{
+	if (c->handle == SLUICE_CONN_NONE) /* create refused */
+		conn_gone(c);
+	else
+		sluice_close(c->sh->ep->stack.st, c->handle);
+}
+
+static int
+sl_poll(struct shard *sh)
+{
+	current = sh;
+	return sluice_squeue_poll(sh->tp_data, sh->now, 0);
+}
+
+static int
+app_poll(struct sluice_squeue *sq, void *arg)
+{
+	struct endpoint *ep = arg;
+
+	return shard_tick(&ep->shard[sluice_squeue_id(sq)]);
+}
+
+/* ---- set-up ---- */
+
+static int
+tunables(const struct endpoint *ep, struct sluice_tunables *t)
+{
+	char err[200];
+
+	sluice_tunables_default(t);
+	t->tcp_nodelay = 1;
+	if (ep->cfg->burst != 0)
+		t->sq_rx_burst = ep->cfg->burst;
+	if (ep->cfg->link == LINK_WIRE)
+		t->ip_dad_probes = 0; /* nobody else is on it */
+	for (unsigned int i = 0; i < ep->cfg->ntunable; i++)
+		if (app_tunable_set(t, ep->cfg->tunable[i], err, sizeof(err)) != 0) {
+			app_err("%s", err);
+			return -EINVAL;
+		}
+	return 0;
+}
+
+static int
+addresses(struct endpoint *ep)
+{
+	static char text[MAX_LOCAL][INET6_ADDRSTRLEN + 5];
+	static const char *addr[MAX_LOCAL];
+	struct app_net net = {.ifname = "net0", .port = (unsigned int)ep->port, .vrf = (uint32_t)ep->cfg->vrf, .addr = addr,
+	    .naddr = ep->nlocal};
+	bool v6 = ep->local.ss_family == AF_INET6;
+	unsigned int plen = ep->cfg->has_prefix ? (unsigned int)ep->cfg->prefix : v6 ? 64 : 24;
+
+	for (uint32_t i = 0; i < ep->nlocal; i++) {
+		struct sockaddr_storage a = ep->local;
+		size_t n;
+
+		app_addr_add(&a, i);
+		app_addr_text(&a, text[i], sizeof(text[i]));
+		n = strlen(text[i]);
+		snprintf(text[i] + n, sizeof(text[i]) - n, "/%u", plen % 1000);
+		addr[i] = text[i];
+	}
+	if (ep->cfg->gateway != NULL) {
+		net.route[0] = (struct app_route){v6 ? "::/0" : "0.0.0.0/0", ep->cfg->gateway};
+		net.nroute = 1;
+	}
+	return app_net_up(&ep->stack, &net);
+}
+
+static int
+add_port(struct endpoint *ep)
+{
+	const struct config *cfg = ep->cfg;
+	uint16_t nq = (uint16_t)(cfg->rxq != 0 ? cfg->rxq : cfg->txq != 0 ? cfg->txq : ep->nshards);
+	struct sluice_ethdev_params p = {.size = sizeof(p), .nqueues = nq, .rxd = (uint16_t)cfg->rxd,
+	    .txd = (uint16_t)cfg->txd, .mtu = (uint16_t)cfg->mtu, .no_offload = !cfg->offload,
+	    .port_id = (uint16_t)cfg->port_id[ep->client && cfg->role == ROLE_BOTH]};
+
+	if (ep->driver.ops == NULL)
+		return app_ethdev_add(&ep->stack, &p);
+	ep->port = sluice_port_add(ep->stack.st, ep->driver);
+	if (ep->port < 0)
+		app_err("wire: cannot be added: %s", strerror(-ep->port));
+	return ep->port;
+}
+
+static int
+sl_up(struct endpoint *ep)
+{
+	uint64_t per = (ep->cfg->connections + ep->nshards - 1) / ep->nshards;
+	struct sluice_tunables t;
+	struct app_stack_params p = {.name = ep->name, .nsqueues = ep->nshards, .mbufs = (unsigned int)ep->cfg->mbufs,
+	    .max_connections = (uint32_t)RTE_MIN(per + per / 8 + 1024, (1ull << 24) - 1), .tunables = &t};
+	struct sluice_app app = {.size = sizeof(app), .poll = app_poll, .arg = ep};
+	int rc = tunables(ep, &t);
+
+	if (rc != 0)
+		return rc;
+	rc = app_stack_up(&p, &ep->stack);
+	if (rc != 0)
+		return rc;
+	ep->port = add_port(ep);
+	if (ep->port < 0)
+		return ep->port;
+	rc = sluice_app_register(ep->stack.st, &app);
+	if (rc == 0)
+		rc = addresses(ep);
+	for (unsigned int i = 0; i < ep->nshards; i++) {
+		ep->shard[i].tp_data = sluice_squeue(ep->stack.st, i);
+		ep->shard[i].pool = ep->stack.data_pool;
+	}
+	ep->mem_before = ep->stack.mem;
+	return rc;
+}
+
+static int
+sl_listen(struct endpoint *ep)
+{
+	struct sluice_stack *st = ep->stack.st;
+	struct sockaddr_storage any;
+	sluice_conn_t l;
+	int rc;
+
+	app_parse_addr(ep->local.ss_family == AF_INET ? "0.0.0.0" : "::", (uint16_t)ep->cfg->port, &any);
+	rc = sluice_create(st, any.ss_family, SOCK_STREAM, IPPROTO_TCP, (uint32_t)ep->cfg->vrf, 0, &l);
+	if (rc == 0)
+		rc = sluice_activate(st, l, &listener_upcalls, ep);
+	if (rc == 0)
+		rc = sluice_bind(st, l, (struct sockaddr *)&any, app_addr_len(&any));
+	if (rc == 0)
+		rc = sluice_listen(st, l, 4096);
+	if (rc != 0)
+		app_err("listen on port %llu: %s", (unsigned long long)ep->cfg->port, strerror(-rc));
+	return rc;
+}
+
+static void
+sl_leave(struct shard *sh)
+{
+	sluice_squeue_release(sh->tp_data);
+	current = NULL;
+}
+
+static int
+sl_down(struct endpoint *ep)
+{
+	return ep->stack.st != NULL ? app_stack_down(&ep->stack) : 0;
+}
+
+const struct transport transport_sluice = {
+    .name = "sluice",
+    .up = sl_up,
+    .listen = sl_listen,
+    .open = sl_open,
+    .send = sl_send,
+    .close = sl_close,
+    .poll = sl_poll,
+    .leave = sl_leave,
+    .down = sl_down,
+};
