@@ -45,7 +45,7 @@ capture() {
 	start_in "$cli" "$tmp" dumpcap dumpcap -q -i "$dev" -B 512 -w "$tmp/cap" -f "tcp port $port"
 	cap=$started
 	wait_until 15 test -s "$tmp/cap" || die "dumpcap does not start"
-	start_in "$cli" "$tmp" peer python3 "$here/peer.py" connect "$our_addr" $port "${p_file[@]}"
+	start_in "$cli" "$tmp" peer "${python[@]}" "$here/peer.py" connect "$our_addr" $port "${p_file[@]}"
 	peer=$started
 	ended "$peer" $((60 + mib)) peer
 	[ "$rc" = 0 ] || die "the kernel's end failed ($rc)"

@@ -52,7 +52,7 @@ def main():
             fault(p, "bad checksum")
         if p["tcp.flags.reset"] in ("1", "True"):
             fault(p, "reset")
-        if p["tcp.analysis.lost_segment"] and not drops:
+        if src and p["tcp.analysis.lost_segment"] and not drops:
             fault(p, "a segment before this one is missing")
         if any(p["tcp.analysis." + k] for k in ("retransmission", "fast_retransmission", "spurious_retransmission")):
             retrans[src] += 1

@@ -15,6 +15,8 @@ srv=$prefix-s
 cli=$prefix-c
 # shellcheck disable=SC2034
 {
+	# On one CPU: a sender that moves to another one has its packets overtake each other on a veth.
+	python=(taskset -c "$(allowed_cpus | tail -n 1)" python3)
 	ours4=10.78.0.1
 	ours6=fd78::1
 	theirs4=10.78.0.2

@@ -25,10 +25,10 @@ one() {
 		x=$started
 		kernel_end
 		await xfer "$x" 15 ready
-		start_in "$cli" "$tmp" peer python3 "$here/peer.py" connect "$ours" $port "${p_file[@]}"
+		start_in "$cli" "$tmp" peer "${python[@]}" "$here/peer.py" connect "$ours" $port "${p_file[@]}"
 		peer=$started
 	else
-		start_in "$cli" "$tmp" peer python3 "$here/peer.py" listen $port "${p_file[@]}"
+		start_in "$cli" "$tmp" peer "${python[@]}" "$here/peer.py" listen $port "${p_file[@]}"
 		peer=$started
 		await peer "$peer" 15 ready
 		sluice xfer "$xfer" --addr $ours4/24 --addr $ours6/64 --connect "$theirs,$port" "${x_file[@]}"

@@ -27,13 +27,13 @@ one() {
 		x=$started
 		kernel_end
 		await xfer "$x" 15 ready
-		start_in "$cli" "$tmp" peer python3 "$here/peer.py" connect $ours4 $port recv "$tmp/got"
+		start_in "$cli" "$tmp" peer "${python[@]}" "$here/peer.py" connect $ours4 $port recv "$tmp/got"
 	else
 		sluice xfer "$xfer" --addr $ours4/24 --listen $port --recv "$tmp/got" --keepalive 1
 		x=$started
 		kernel_end
 		await xfer "$x" 15 ready
-		start_in "$cli" "$tmp" peer python3 "$here/peer.py" connect $ours4 $port send "$tmp/endless"
+		start_in "$cli" "$tmp" peer "${python[@]}" "$here/peer.py" connect $ours4 $port send "$tmp/endless"
 	fi
 	peer=$started
 	wait_until 30 bigger "$tmp/got" 4000000 || die "$how $dir: the transfer does not get going"
