@@ -50,7 +50,7 @@ fi
 # Sanitizers of clang 14 map fixed shadow ranges, which a kernel with 32 bits of mmap randomness may have taken.
 wrap=()
 if setarch -R true 2>/dev/null; then
-	wrap=(--wrapper 'setarch -R')
+	wrap=(setarch -R)
 fi
 export ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_stack_use_after_return=1:strict_string_checks=1"
 export UBSAN_OPTIONS="${UBSAN_OPTIONS:-}:print_stacktrace=1:halt_on_error=1"
@@ -80,7 +80,7 @@ run() {
 	local dir=build/$1
 	shift
 	rm -f "$dir/meson-logs/testlog.json"
-	meson test -C "$dir" --print-errorlogs --timeout-multiplier "$multiplier" "$@" || true
+	"${wrap[@]}" meson test -C "$dir" --print-errorlogs --timeout-multiplier "$multiplier" "$@" || true
 	logs+=("${dir#build/}=$dir/meson-logs/testlog.json")
 }
 
@@ -97,7 +97,7 @@ for b in $only; do
 		configure asan clang --werror -Db_sanitize=address,undefined -Db_lundef=false \
 		    -Doptimization=1 -Dfuzz=true -Dbench=false
 		compile asan
-		run asan --no-rebuild --no-suite style "${wrap[@]}"
+		run asan --no-rebuild --no-suite style
 		;;
 	clang)
 		configure clang clang --werror
@@ -106,7 +106,7 @@ for b in $only; do
 	tsan)
 		configure tsan clang --werror -Db_sanitize=thread -Db_lundef=false \
 		    -Doptimization=1 -Dbench=false
-		run tsan --suite tsan "${wrap[@]}"
+		run tsan --suite tsan
 		;;
 	esac
 done

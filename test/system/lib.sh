@@ -46,6 +46,7 @@ cleanup() {
 	local pid
 	for pid in $(jobs -p); do
 		kill -KILL "$pid" 2>/dev/null || true
+		wait "$pid" 2>/dev/null || true
 	done
 	ns_kill "$prefix" xfer sluice-httpd sluice-testtcp curl python3 dumpcap ping
 	ns_delete "$prefix"
