@@ -391,6 +391,7 @@ shard_tick(struct shard *sh)
 	__atomic_store_n(&sh->shown_live, sh->live, __ATOMIC_RELAXED);
 	__atomic_store_n(&sh->shown_established, sh->established, __ATOMIC_RELAXED);
 	__atomic_store_n(&sh->shown_idle,
-	    sh->phase >= PH_DRAIN && sh->inflight == 0 && (!sh->engine->whole || sh->due >= sh->live), __ATOMIC_RELAXED);
+	    sh->phase >= PH_DRAIN && sh->inflight == 0 &&
+	    (!sh->engine->whole || !sh->ep->client || sh->due >= sh->live), __ATOMIC_RELAXED);
 	return work;
 }

@@ -117,10 +117,9 @@ make_endpoint(struct run *r, struct endpoint *ep, bool client, unsigned int nsha
 	ep->cfg = cfg;
 	ep->tp = cfg->stack == STACK_KERNEL ? &transport_kernel : &transport_sluice;
 	ep->nshards = nshards;
-	ep->shard = aligned_alloc(64, nshards * sizeof(struct shard) + 63);
+	ep->shard = calloc(nshards, sizeof(struct shard));
 	if (ep->shard == NULL)
 		return -ENOMEM;
-	memset(ep->shard, 0, nshards * sizeof(struct shard));
 	set_addresses(ep, cfg);
 	for (unsigned int i = 0; i < nshards; i++) {
 		struct shard *sh = &ep->shard[i];
