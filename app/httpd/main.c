@@ -319,8 +319,7 @@ static int
 configure(struct program *p, unsigned int port)
 {
 	struct app_net net = {.ifname = "net0", .port = port, .addr = p->o.addr, .naddr = p->o.naddr};
-	static const char *const any[] = {"0.0.0.0", "::"};
-	bool has[2] = {false, false};
+	const char *any = "0.0.0.0";
 	int rc;
 
 	for (unsigned int i = 0; i < p->o.nroute && i < RTE_DIM(net.route); i++) {
@@ -329,18 +328,16 @@ configure(struct program *p, unsigned int port)
 	}
 	rc = app_net_up(&p->stack, &net);
 	for (unsigned int i = 0; i < p->o.naddr; i++)
-		has[strchr(p->o.addr[i], ':') != NULL] = true;
-	for (unsigned int i = 0; i < p->o.nport && rc == 0; i++)
-		for (unsigned int f = 0; f < 2 && rc == 0; f++) {
-			struct sockaddr_storage ss;
-			char key[64];
+		if (strchr(p->o.addr[i], ':') != NULL)
+			any = "::"; /* a listener of both families */
+	for (unsigned int i = 0; i < p->o.nport && rc == 0; i++) {
+		struct sockaddr_storage ss;
+		char key[64];
 
-			if (!has[f])
-				continue;
-			app_parse_addr(any[f], p->o.port[i], &ss);
-			snprintf(key, sizeof(key), "%s port %u", any[f], p->o.port[i]);
-			rc = listener_open(p, key, &ss, 0, 4096);
-		}
+		app_parse_addr(any, p->o.port[i], &ss);
+		snprintf(key, sizeof(key), "%s port %u", any, p->o.port[i]);
+		rc = listener_open(p, key, &ss, 0, 4096);
+	}
 	return rc;
 }
 
