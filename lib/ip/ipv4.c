@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * IPv4 input: the checks of RFC 1122 section 3.2.1 in the order of their cost. Packets with options are looked through
+ * (lengths must fit, source routes are refused) and then treated as if they had none.
+ */
+#include "ip_priv.h"
+
+void ip_not_ours(struct ip_in *in, struct ip_pkt *p, uint64_t *counter)
+{
+	if (p->reasm)
+		ip_drop(in->sq, p->m, counter);
+	else
+		ip_foreign(in, p->m, counter);
+}
+
+/* Another protocol for our address: the embedder's, else refused with an ICMP error (RFC 1122 3.2.2.1). */
+void ip_refuse(struct ip_in *in, struct ip_pkt *p, uint8_t type, uint8_t code)
+{
+	struct sluice_squeue *sq = in->sq;
+
+	if (!p->reasm && (in->back != NULL || sq->stack->params.foreign != NULL)) {
+		const struct sluice_stack_params *sp = &sq->stack->params;
+
+		if (in->back != NULL) {
+			ip_foreign(in, p->m, &sq->ctr.ip_in_proto_unknown);
+			return;
+		}
+		if (sp->foreign(sp->foreign_arg, sq, in->port, p->m)) {
+			SL_COUNT(sq, eth_in_passed);
+			return;
+		}
+	}
+	ip_icmp_error(sq, p, type, code);
+	ip_drop(sq, p->m, &sq->ctr.ip_in_proto_unknown);
+}
+
+/* RFC 791 3.1. False: malformed, or a source route (RFC 6274 3.13: drop). */
+static bool options_ok(const uint8_t *o, uint32_t len)
+{
+	uint32_t i = 0;
+
+	while (i < len) {
+		if (o[i] == 0)
+			return true;
+		if (o[i] == 1) {
+			i++;
+			continue;
+		}
+		if (i + 1 >= len || o[i + 1] < 2 || i + o[i + 1] > len)
+			return false;
+		if (o[i] == 131 || o[i] == 137)
+			return false;
+		i += o[i + 1];
+	}
+	return true;
+}
+
+static bool source_ok(struct ip_in *in, const struct ip_pkt *p)
+{
+	const struct sluice_addr *s = &p->src;
+
+	if (p->flags & SL_PKT_LOCAL)
+		return true;
+	if ((s->b[12] & 0xf0) == 0xe0 || (s->b[12] & 0xf0) == 0xf0 || s->b[12] == 127 || s->b[12] == 0)
+		return false;
+	/* Our own address from outside: forged, LAND among others. */
+	return !sl_ip_is_local(in->sq, p->vrf, s) && p->dst.b[12] != 127;
+}
+
+static bool header_ok(struct ip_in *in, struct ip_pkt *p, uint32_t *hl, uint32_t *total)
+{
+	struct sluice_squeue *sq = in->sq;
+	uint64_t ipc = p->m->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK;
+	const uint8_t *h;
+
+	if (p->m->pkt_len < p->off + IP4_HLEN || !ip_pull(sq, &p->m, p->off + IP4_HLEN))
+		goto bad;
+	h = rte_pktmbuf_mtod_offset(p->m, const uint8_t *, p->off);
+	*hl = (uint32_t)(h[0] & 15) * 4;
+	*total = rd16(h + 2);
+	if (h[0] >> 4 != 4 || *hl < IP4_HLEN || *total < *hl || *total > p->m->pkt_len - p->off ||
+	    !ip_pull(sq, &p->m, p->off + *hl))
+		goto bad;
+	if (!p->trusted && !(p->reasm && !(p->flags & SL_PKT_LOCAL)) && ipc != RTE_MBUF_F_RX_IP_CKSUM_GOOD &&
+	    (ipc == RTE_MBUF_F_RX_IP_CKSUM_BAD || ip_sum_mbuf(p->m, p->off, *hl, 0) != 0xffff)) {
+		ip_drop(sq, p->m, &sq->ctr.ip_in_bad_cksum);
+		return false;
+	}
+	return true;
+bad:
+	ip_drop(sq, p->m, &sq->ctr.ip_in_hdr_errors);
+	return false;
+}
+
+/* Take off link-layer padding: nothing above looks behind the datagram. */
+void ip_trim(struct ip_pkt *p, uint32_t total)
+{
+	uint32_t cut = p->m->pkt_len - p->off - total;
+	struct rte_mbuf *m = p->m;
+	uint32_t keep = p->off + total;
+
+	if (SL_LIKELY(cut == 0))
+		return;
+	m->pkt_len = keep;
+	while (keep > m->data_len) {
+		keep -= m->data_len;
+		m = m->next;
+	}
+	m->data_len = (uint16_t)keep;
+	if (m->next != NULL) {
+		struct rte_mbuf *rest = m->next;
+
+		m->next = NULL;
+		while (rest != NULL) {
+			struct rte_mbuf *next = rest->next;
+
+			rest->next = NULL;
+			rest->nb_segs = 1;
+			rte_pktmbuf_free_seg(rest);
+			p->m->nb_segs--;
+			rest = next;
+		}
+	}
+}
+
+static void deliver(struct ip_in *in, struct ip_pkt *p)
+{
+	switch (p->proto) {
+	case PROTO_TCP:
+		ip_tcp(in, p);
+		return;
+	case PROTO_ICMP:
+		ip_icmp4(in, p);
+		return;
+	default:
+		break;
+	}
+	ip_refuse(in, p, 3, p->proto == PROTO_UDP ? 3 : 2);
+}
+
+void ip_input4(struct ip_in *in, struct ip_pkt *p)
+{
+	struct sluice_squeue *sq = in->sq;
+	uint32_t hl, total, frag;
+	const uint8_t *h;
+
+	SL_COUNT(sq, ip_in);
+	if (!header_ok(in, p, &hl, &total))
+		return;
+	h = rte_pktmbuf_mtod_offset(p->m, const uint8_t *, p->off);
+	p->src = rd_addr4(h + 12);
+	p->dst = rd_addr4(h + 16);
+	if (SL_UNLIKELY(!sl_ip_is_local(sq, p->vrf, &p->dst))) {
+		ip_not_ours(in, p, &sq->ctr.ip_in_not_local);
+		return;
+	}
+	if (SL_UNLIKELY(!source_ok(in, p))) {
+		ip_drop(sq, p->m, &sq->ctr.ip_in_bad_src);
+		return;
+	}
+	if (SL_UNLIKELY(hl > IP4_HLEN)) {
+		SL_COUNT(sq, ip_in_options);
+		if (!options_ok(h + IP4_HLEN, hl - IP4_HLEN)) {
+			ip_drop(sq, p->m, &sq->ctr.ip_in_hdr_errors);
+			return;
+		}
+	}
+	p->tos = h[1];
+	p->ttl = h[8];
+	p->proto = h[9];
+	frag = rd16(h + 6);
+	if (SL_UNLIKELY(frag & 0x3fff)) {
+		ip_trim(p, total);
+		p->m = ip_reasm(in, p, hl, 0);
+		if (p->m == NULL)
+			return;
+		p->reasm = true;
+		total = p->m->pkt_len - p->off;
+		if (total > 65535 || !ip_pull(sq, &p->m, p->off + hl)) {
+			ip_drop(sq, p->m, &sq->ctr.ip_in_hdr_errors);
+			return;
+		}
+	}
+	p->l4off = p->off + hl;
+	p->l4len = (uint16_t)(total - hl);
+	if (p->proto == PROTO_TCP || p->proto == PROTO_ICMP)
+		ip_trim(p, total);
+	deliver(in, p);
+}

@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Packets out. sl_flow_ready answers whether a segment can go now, from the flow's cached neighbour; sl_flow_send then
+ * cannot fail: it prepends the IP header, makes the checksums (or leaves them to the port), copies the neighbour's
+ * finished L2 header in front, and stages the frame. Chains that the port cannot send are copied into one buffer.
+ */
+#include "ip_priv.h"
+
+#define TX_FLAGS_TCP4 (RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_TCP_CKSUM)
+#define TX_FLAGS_TCP6 (RTE_MBUF_F_TX_IPV6 | RTE_MBUF_F_TX_TCP_CKSUM)
+
+static uint32_t sum_bytes(const void *p, uint32_t len)
+{
+	const uint8_t *b = p;
+	uint64_t s = 0;
+
+	for (; len >= 4; len -= 4, b += 4) {
+		uint32_t w;
+
+		memcpy(&w, b, 4);
+		s += w;
+	}
+	if (len >= 2) {
+		uint16_t w;
+
+		memcpy(&w, b, 2);
+		s += w;
+		b += 2;
+		len -= 2;
+	}
+	if (len > 0) {
+		uint16_t w = 0;
+
+		memcpy(&w, b, 1);
+		s += w;
+	}
+	s = (s & 0xffffffff) + (s >> 32);
+	s = (s & 0xffffffff) + (s >> 32);
+	return ip_fold((uint32_t)s);
+}
+
+uint32_t ip_pseudo(const struct sluice_addr *s, const struct sluice_addr *d, uint8_t proto, uint32_t len)
+{
+	uint32_t l = htonl(len), sum = htons(proto) + (l & 0xffff) + (l >> 16);
+
+	if (sl_addr_is4(s))
+		return sum + sum_bytes(&s->b[12], 4) + sum_bytes(&d->b[12], 4);
+	return sum + sum_bytes(s, 16) + sum_bytes(d, 16);
+}
+
+uint16_t ip_sum_mbuf(const struct rte_mbuf *m, uint32_t off, uint32_t len, uint32_t sum)
+{
+	bool odd = false;
+
+	while (m != NULL && off >= m->data_len) {
+		off -= m->data_len;
+		m = m->next;
+	}
+	for (; m != NULL && len > 0; m = m->next) {
+		uint32_t n = RTE_MIN(len, (uint32_t)m->data_len - off);
+		uint32_t s = sum_bytes(rte_pktmbuf_mtod_offset(m, const void *, off), n);
+
+		/* RFC 1071 2 (B): a part that begins at an odd offset counts with its bytes swapped. */
+		sum += odd ? (uint32_t)__builtin_bswap16((uint16_t)s) : s;
+		odd ^= n & 1;
+		len -= n;
+		off = 0;
+	}
+	return ip_fold(sum);
+}
+
+static void put4(uint8_t *h, const struct sluice_addr *s, const struct sluice_addr *d, uint8_t proto,
+    uint8_t tos, uint8_t ttl, uint32_t len, bool sum)
+{
+	uint16_t c;
+
+	h[0] = 0x45;
+	h[1] = tos;
+	wr16(h + 2, (uint16_t)len);
+	wr32(h + 4, 0x00004000); /* RFC 6864 4.1: an atomic datagram, DF, needs no ID */
+	h[8] = ttl;
+	h[9] = proto;
+	wr16(h + 10, 0);
+	memcpy(h + 12, &s->b[12], 4);
+	memcpy(h + 16, &d->b[12], 4);
+	if (sum) {
+		c = (uint16_t)~sum_bytes(h, IP4_HLEN);
+		memcpy(h + 10, &c, 2);
+	}
+}
+
+void ip_put6(uint8_t *h, const struct sluice_addr *s, const struct sluice_addr *d, uint8_t proto,
+    uint8_t hops, uint32_t len)
+{
+	wr32(h, 6u << 28);
+	wr16(h + 4, (uint16_t)len);
+	h[6] = proto;
+	h[7] = hops;
+	memcpy(h + 8, s, 16);
+	memcpy(h + 24, d, 16);
+}
+
+struct rte_mbuf *sl_hdr_alloc(struct sluice_squeue *sq)
+{
+	struct rte_mbuf *m = rte_pktmbuf_alloc(sq->stack->params.hdr_pool);
+
+	if (m == NULL) {
+		SL_COUNT(sq, port_tx_nomem);
+		return NULL;
+	}
+	if (m->data_off < SL_IP_HEADROOM)
+		m->data_off = SL_IP_HEADROOM;
+	return m;
+}
+
+/* ---- what a port cannot send is copied ---- */
+
+static bool sendable(const struct sluice_port_info *info, const struct rte_mbuf *m)
+{
+	if (m->nb_segs > 1 && !(info->caps & SLUICE_CAP_TX_MULTISEG))
+		return false;
+	if (info->tso_max_segs != 0 && m->nb_segs > info->tso_max_segs)
+		return false;
+	if (info->caps & SLUICE_CAP_TX_INDIRECT)
+		return true;
+	for (; m != NULL; m = m->next)
+		if (!RTE_MBUF_DIRECT(m))
+			return false;
+	return true;
+}
+
+static struct rte_mbuf *linear_from(struct rte_mempool *mp, const struct rte_mbuf *m)
+{
+	struct rte_mbuf *c;
+
+	if (mp == NULL || rte_pktmbuf_data_room_size(mp) < RTE_PKTMBUF_HEADROOM + m->pkt_len)
+		return NULL;
+	c = rte_pktmbuf_alloc(mp);
+	if (c == NULL)
+		return NULL;
+	if (rte_pktmbuf_tailroom(c) < m->pkt_len) {
+		rte_pktmbuf_free(c);
+		return NULL;
+	}
+	if (rte_pktmbuf_read(m, 0, m->pkt_len, rte_pktmbuf_mtod(c, void *)) != rte_pktmbuf_mtod(c, void *))
+		memcpy(rte_pktmbuf_mtod(c, void *), rte_pktmbuf_mtod(m, void *), m->pkt_len);
+	c->data_len = (uint16_t)m->pkt_len;
+	c->pkt_len = m->pkt_len;
+	c->ol_flags = m->ol_flags & ~(RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL);
+	c->tx_offload = m->tx_offload;
+	return c;
+}
+
+static struct rte_mbuf *linearize(struct sluice_squeue *sq, const struct sluice_port_info *info, struct rte_mbuf *m)
+{
+	struct rte_mbuf *c = linear_from(sq->stack->params.hdr_pool, m);
+
+	if (c == NULL)
+		c = linear_from(ip_data_pool(sq), m);
+	if (c == NULL && (info->caps & SLUICE_CAP_TX_MULTISEG)) { /* too long for one buffer: a direct chain */
+		c = rte_pktmbuf_copy(m, ip_data_pool(sq), 0, UINT32_MAX);
+		if (c != NULL && !sendable(info, c)) {
+			rte_pktmbuf_free(c);
+			c = NULL;
+		}
+	}
+	if (c == NULL)
+		SL_COUNT(sq, port_tx_nomem); /* lost like on any wire: TCP sends it again */
+	else
+		SL_COUNT(sq, port_tx_linearized);
+	rte_pktmbuf_free(m);
+	return c;
+}
+
+void ip_push(struct sluice_squeue *sq, uint16_t port, struct rte_mbuf *m)
+{
+	const struct sluice_port_info *info = &sq->port[port].info;
+
+	if (SL_UNLIKELY(!sendable(info, m))) {
+		m = linearize(sq, info, m);
+		if (m == NULL)
+			return;
+	}
+	if (!sl_tx_push(sq, port, m))
+		ip_drop(sq, m, &sq->ctr.port_tx_ctl_drops);
+}
+
+static void push_local(struct sluice_squeue *sq, uint32_t vrf, uint16_t ifidx, struct rte_mbuf *m)
+{
+	struct sl_ip *ip = sq->ip;
+
+	if (ip->nlocal >= sq->tun.ip_loop_max) {
+		ip_drop(sq, m, &sq->ctr.ip_loop_drops);
+		return;
+	}
+	SL_COUNT(sq, ip_out_local);
+	m->packet_type = IP_MARK | IP_MARK_LOCAL;
+	m->ol_flags &= RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL;
+	sl_pkt_word(m)[0] = vrf;
+	sl_pkt_word(m)[1] = ifidx;
+	sl_pkt_set_next(m, NULL);
+	if (ip->local_head == NULL)
+		ip->local_head = m;
+	else
+		sl_pkt_set_next(ip->local_tail, m);
+	ip->local_tail = m;
+	ip->nlocal++;
+}
+
+/* ---- flows ---- */
+
+int sl_flow_ready(struct sluice_squeue *sq, struct sl_flow *f, const struct sl_key *key)
+{
+	struct sl_ip *ip = sq->ip;
+	struct neigh *n;
+	int rc;
+
+	if (SL_LIKELY(f->gen == ip->generation && f->state == SL_FLOW_OK)) {
+		if (f->nh == 0) /* a raw IP port */
+			return sl_flow_room(sq, f) > 0 ? 0 : -EAGAIN;
+		n = ip_neigh_of(ip, f->nh);
+		if (SL_LIKELY(n != NULL && n->state != NEIGH_STALE))
+			return SL_LIKELY(sl_tx_room(sq, n->port) > 0) ? 0 : -EAGAIN;
+	}
+	if (f->wpprev != NULL && f->gen == ip->generation)
+		return -EINPROGRESS;
+	rc = sl_flow_resolve(sq, f, key);
+	if (rc < 0)
+		return rc;
+	return sl_flow_room(sq, f) > 0 ? 0 : -EAGAIN;
+}
+
+unsigned int sl_flow_room(struct sluice_squeue *sq, const struct sl_flow *f)
+{
+	const struct sl_ip *ip = sq->ip;
+	const struct sl_cfg *c = &ip->snap->cfg;
+
+	if (f->state == SL_FLOW_LOCAL)
+		return ip->nlocal < sq->tun.ip_loop_max ? (unsigned int)(sq->tun.ip_loop_max - ip->nlocal) : 0;
+	if (f->ifidx >= c->nifs || c->ifs[f->ifidx].port >= sq->nports)
+		return 0;
+	return sl_tx_room(sq, c->ifs[f->ifidx].port);
+}
+
+/* TCP checksum: by the port (pseudo-header sum only, without length for TSO), in software, or not at all. */
+static void tcp_cksum(struct rte_mbuf *m, const struct sl_key *key, uint32_t caps, uint8_t th_len, uint16_t tso_mss, bool v4)
+{
+	uint32_t len = m->pkt_len;
+	uint8_t *c = rte_pktmbuf_mtod_offset(m, uint8_t *, 16);
+	uint16_t sum;
+
+	if ((caps & SLUICE_CAP_TX_L4_CKSUM) || tso_mss > 0) {
+		m->ol_flags |= v4 ? TX_FLAGS_TCP4 : TX_FLAGS_TCP6;
+		m->l3_len = v4 ? IP4_HLEN : IP6_HLEN;
+		m->l4_len = th_len;
+		if (tso_mss > 0) {
+			m->ol_flags |= RTE_MBUF_F_TX_TCP_SEG | (v4 ? RTE_MBUF_F_TX_IP_CKSUM : 0);
+			m->tso_segsz = tso_mss;
+			len = 0;
+		}
+		sum = ip_fold(ip_pseudo(&key->laddr, &key->raddr, PROTO_TCP, len));
+	} else if (caps & SLUICE_CAP_PERFECT) {
+		return;
+	} else {
+		sum = (uint16_t)~ip_sum_mbuf(m, 0, len, ip_pseudo(&key->laddr, &key->raddr, PROTO_TCP, len));
+	}
+	memcpy(c, &sum, 2);
+}
+
+static void ip_header(struct rte_mbuf *m, const struct sl_flow *f, const struct sl_key *key, uint32_t caps, uint16_t tso_mss)
+{
+	bool hw = (caps & SLUICE_CAP_TX_IP4_CKSUM) || tso_mss > 0;
+	uint32_t len = m->pkt_len;
+	uint8_t *h;
+
+	if (sl_addr_is4(&key->raddr)) {
+		h = (uint8_t *)rte_pktmbuf_prepend(m, IP4_HLEN);
+		put4(h, &key->laddr, &key->raddr, PROTO_TCP, f->tos, f->ttl, len + IP4_HLEN,
+		    !hw && !(caps & SLUICE_CAP_PERFECT));
+		if (hw && !(caps & SLUICE_CAP_PERFECT)) {
+			m->ol_flags |= RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_IP_CKSUM;
+			m->l3_len = IP4_HLEN;
+		}
+		return;
+	}
+	h = (uint8_t *)rte_pktmbuf_prepend(m, IP6_HLEN);
+	ip_put6(h, &key->laddr, &key->raddr, PROTO_TCP, f->ttl, len);
+	wr32(h, 6u << 28 | (uint32_t)f->tos << 20 | (ntohl(f->flowlabel) & 0xfffff));
+}
+
+void sl_flow_send(struct sluice_squeue *sq, struct sl_flow *f, const struct sl_key *key, struct rte_mbuf *m,
+    uint8_t th_len, uint16_t tso_mss)
+{
+	struct sl_ip *ip = sq->ip;
+	struct neigh *n = NULL;
+	uint32_t caps, tso;
+	uint16_t port;
+
+	SL_CHECK(m->data_len >= th_len && rte_pktmbuf_headroom(m) >= IP6_HLEN + L2_MAX);
+	SL_COUNT(sq, ip_out);
+	m->tx_offload = 0;
+	m->ol_flags &= RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL;
+	if (f->state == SL_FLOW_LOCAL) {
+		ip_header(m, f, key, SLUICE_CAP_PERFECT, 0);
+		push_local(sq, key->vrf, f->ifidx, m);
+		return;
+	}
+	if (f->nh != 0) {
+		n = ip_neigh_of(ip, f->nh);
+		if (SL_UNLIKELY(n == NULL)) {
+			ip_drop(sq, m, &sq->ctr.ip_out_no_neigh);
+			return;
+		}
+		n->used = sq->now;
+		port = n->port;
+	} else {
+		port = ip->snap->cfg.ifs[f->ifidx].port;
+	}
+	caps = sl_flow_caps(sq, f, &tso);
+	tcp_cksum(m, key, caps, th_len, tso_mss, sl_addr_is4(&key->raddr));
+	ip_header(m, f, key, caps, tso_mss);
+	if (n != NULL) {
+		memcpy(rte_pktmbuf_prepend(m, n->l2len), n->l2, n->l2len);
+		if (m->ol_flags & (RTE_MBUF_F_TX_IP_CKSUM | RTE_MBUF_F_TX_TCP_CKSUM))
+			m->l2_len = n->l2len;
+	}
+	ip_push(sq, port, m);
+}
+
+/* A flow for one packet; nothing waits. False: counted, m is still the caller's. */
+static bool one_shot(struct sluice_squeue *sq, struct sl_flow *f, const struct sl_key *key, int scope)
+{
+	struct sluice_addr hop;
+	struct neigh *n;
+
+	if (ip_route_flow(sq, f, key, &hop, scope) < 0) {
+		SL_COUNT(sq, ip_out_no_route);
+		return false;
+	}
+	if (f->state != SL_FLOW_NEW)
+		return true;
+	n = ip_neigh_get(sq, f->ifidx, &hop);
+	if (n == NULL || n->state == NEIGH_INCOMPLETE) {
+		SL_COUNT(sq, ip_out_no_neigh);
+		return false;
+	}
+	if (n->state == NEIGH_STALE)
+		ip_neigh_probe(sq, n);
+	f->nh = ip_neigh_name(n);
+	f->state = SL_FLOW_OK;
+	return true;
+}
+
+void sl_ip_send_stateless(struct sluice_squeue *sq, const struct sl_key *key, struct rte_mbuf *m,
+    uint8_t th_len, uint8_t tos)
+{
+	struct sl_flow f = {.ttl = (uint8_t)sq->tun.ip_ttl, .tos = tos};
+
+	if (!one_shot(sq, &f, key, -1)) {
+		rte_pktmbuf_free(m);
+		return;
+	}
+	sl_flow_send(sq, &f, key, m, th_len, 0);
+}
+
+void ip_send(struct sluice_squeue *sq, uint32_t vrf, int scope, const struct sluice_addr *src,
+    const struct sluice_addr *dst, uint8_t proto, uint8_t tos, struct rte_mbuf *m)
+{
+	struct sl_flow f = {.ttl = (uint8_t)sq->tun.ip_ttl, .tos = tos};
+	struct sl_key key = {.laddr = *src, .raddr = *dst, .vrf = vrf};
+	uint32_t len = m->pkt_len, hl = sl_addr_is4(dst) ? IP4_HLEN : IP6_HLEN;
+	uint8_t *h;
+
+	if (!one_shot(sq, &f, &key, scope)) {
+		rte_pktmbuf_free(m);
+		return;
+	}
+	if (len + hl > f.mtu) { /* we do not fragment */
+		ip_drop(sq, m, &sq->ctr.icmp_out_limited);
+		return;
+	}
+	SL_COUNT(sq, ip_out);
+	m->tx_offload = 0;
+	m->ol_flags &= RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL;
+	h = (uint8_t *)rte_pktmbuf_prepend(m, (uint16_t)hl);
+	if (hl == IP4_HLEN)
+		put4(h, src, dst, proto, tos, f.ttl, len + hl, true);
+	else
+		ip_put6(h, src, dst, proto, f.ttl, len);
+	if (f.state == SL_FLOW_LOCAL) {
+		push_local(sq, vrf, f.ifidx, m);
+		return;
+	}
+	if (f.nh != 0) {
+		struct neigh *n = ip_neigh_at(sq->ip, f.nh & NEIGH_IDX_MASK);
+
+		memcpy(rte_pktmbuf_prepend(m, n->l2len), n->l2, n->l2len);
+		n->used = sq->now;
+	}
+	ip_push(sq, sq->ip->snap->cfg.ifs[f.ifidx].port, m);
+}
