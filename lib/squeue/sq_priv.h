@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What only lib/squeue sees. Grouped by who writes. */
+#ifndef SL_SQUEUE_PRIV_H
+#define SL_SQUEUE_PRIV_H
+
+#include <base/pkt.h>
+#include <squeue/squeue_int.h>
+
+#define SL_RX_MAX 256	       /* upper end of squeue.rx_burst */
+#define SL_APP_TIMERS_CAP (1u << 20) /* a later change of squeue.app_timers takes effect up to here */
+
+/** One direction between two squeues. Single producer, single consumer; its memory is the consumer's. */
+struct sl_fwd_ring {
+	uint32_t mask;
+	/* producer */
+	uint32_t tail_local __attribute__((aligned(64))); /* written, not all published */
+	uint32_t head_seen;
+	_Atomic uint32_t tail;
+	/* consumer */
+	_Atomic uint32_t head __attribute__((aligned(64)));
+	struct {
+		struct rte_mbuf *m;
+		uint64_t port;
+	} slot[];
+};
+
+enum sl_fwd_kind { SL_FWD_RX, SL_FWD_TX, SL_FWD_KINDS };
+
+struct sl_backlog {
+	struct rte_mbuf *head, *tail;
+};
+
+struct sl_sq_priv {
+	/* --- who owns the squeue (a holder counts as owner) --- */
+	uint32_t run;		/* entries taken off the shared list and not yet run, oldest first */
+	uint32_t enter, enter_tail; /* synch_enter calls set aside for the end of the pass */
+	uint32_t door_hi;	/* highest slot that ever lived: bound of the walk at destroy */
+	uint32_t idle_run;	/* idle passes in a row */
+	uint64_t fwd_todo;	/* senders whose rings are not known to be empty */
+	uint64_t fwd_dirty[SL_FWD_KINDS]; /* receivers to whom something unpublished was written */
+	uint64_t hold_t0;	/* holder's clock at enter */
+	struct sl_slab timers;
+	uint32_t *timer_gen;	/* outside the slab, which gives memory back */
+	size_t timer_gen_len, doors_len;
+	uint32_t timer_cap;
+	bool inited;		/* app.init ran */
+	bool one_cpu;
+
+	/* --- the polling thread, also while a holder has the squeue --- */
+	bool polled;		/* the owner is a polling thread, not a synchronous call */
+	uint64_t poll_now;
+	uint64_t tsc_start, tsc_busy; /* of the last pass */
+	uint64_t events_at;
+	uint32_t nports_seen;
+	uint32_t backlog_n;
+	struct sl_backlog backlog[SL_MAX_PORTS];
+	uint16_t nqueues[SL_MAX_PORTS];
+
+	/* --- shared --- */
+	_Atomic uintptr_t holder __attribute__((aligned(64))); /* thread token of synch_enter on a polled squeue */
+	_Atomic uint32_t waiters; /* synchronous calls shipped and not completed */
+	_Atomic uint32_t idle;	  /* enum sluice_idle of run() */
+	_Atomic uint64_t fwd_pending __attribute__((aligned(64))); /* bit per sender that published */
+
+	struct sl_fwd_ring *fwd[SL_FWD_KINDS][SL_MAX_SQUEUES]; /* [sender] */
+	struct sluice_squeue_stats st; /* single writer, relaxed */
+};
+
+/* squeue.c: ownership */
+uintptr_t sl_self(void);
+void sl_self_add(int n);
+bool sl_try_own(struct sluice_squeue *sq);
+void sl_unown(struct sluice_squeue *sq);
+void *sl_sq_alloc(struct sluice_stack *st, size_t size);
+void sl_sq_free(struct sluice_stack *st, void *p, size_t size);
+
+/* entry.c */
+unsigned int sl_entries_run(struct sluice_squeue *sq, unsigned int budget);
+void sl_entries_drain(struct sluice_squeue *sq);
+uint64_t sl_entries_cancel(struct sluice_squeue *sq);
+void sl_call_complete(struct sluice_squeue *sq, struct sl_call *c, int64_t result);
+void sl_sq_wake(struct sluice_squeue *sq);
+void sl_inbox_free(struct sl_door *d);
+long sl_futex(_Atomic uint32_t *word, int op, uint32_t val, uint64_t timeout_ns);
+
+static inline bool sl_entries_pending(struct sluice_squeue *sq)
+{
+	return sq->priv->run != 0 || atomic_load_explicit(&sq->entries, memory_order_relaxed) != 0;
+}
+
+/** After a change that a sleeper must see, made with sequential consistency: counterpart of sl_sleep in loop.c. */
+static inline void sl_sq_kick(struct sluice_squeue *sq)
+{
+	if (SL_UNLIKELY(atomic_load(&sq->sleeping) != 0))
+		sl_sq_wake(sq);
+}
+
+/* hold.c */
+void sl_hold_grant(struct sluice_squeue *sq);
+int sl_hold_poll(struct sluice_squeue *sq, uint64_t now, unsigned int budget);
+unsigned int sl_backlog_take(struct sluice_squeue *sq, unsigned int port, struct rte_mbuf **pkts, unsigned int n);
+
+/* tx.c */
+unsigned int sl_tx_flush(struct sluice_squeue *sq);
+bool sl_tx_staged(const struct sluice_squeue *sq);
+void sl_fwd_publish(struct sluice_squeue *sq);
+unsigned int sl_fwd_run(struct sluice_squeue *sq, unsigned int budget);
+int sl_fwd_create(struct sluice_squeue *sq);
+void sl_fwd_destroy(struct sluice_squeue *sq);
+
+/* apptimer.c */
+int sl_app_timers_init(struct sluice_squeue *sq);
+void sl_app_timers_fini(struct sluice_squeue *sq);
+
+/* loop.c */
+unsigned int sl_rx_burst(struct sluice_squeue *sq, unsigned int port, uint16_t q, struct rte_mbuf **pkts, unsigned int n, uint64_t now);
+void sl_feed(struct sluice_squeue *sq, unsigned int port, struct rte_mbuf **pkts, unsigned int n, bool forwarded);
+
+#endif
