@@ -90,7 +90,7 @@ files_init(struct files *fs, const char *root)
 	fs->root = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (fs->root < 0)
 		return -errno;
-	fd = open_beneath(fs->root, ".", O_PATH);
+	fd = open_beneath(fs->root, ".", O_RDONLY | O_DIRECTORY);
 	if (fd < 0) {
 		close(fs->root);
 		return fd;
