@@ -14,11 +14,24 @@
 uint8_t *pattern;
 uint64_t pattern_iova;
 
+void
+pattern_fill(uint8_t *p)
+{
+	uint64_t x = 0x9e3779b97f4a7c15ull;
+
+	for (unsigned int i = 0; i < PATTERN_LEN; i++) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		p[i] = (uint8_t)(x >> 32);
+	}
+	memcpy(p + PATTERN_LEN, p, PATTERN_PIECE);
+}
+
 int
 pattern_make(void)
 {
 	const struct rte_memzone *mz;
-	uint64_t x = 0x9e3779b97f4a7c15ull;
 
 	mz = rte_memzone_reserve_aligned("testtcp_pattern", PATTERN_LEN + PATTERN_PIECE, SOCKET_ID_ANY,
 	    RTE_MEMZONE_IOVA_CONTIG, 64);
@@ -26,13 +39,7 @@ pattern_make(void)
 		return -ENOMEM;
 	pattern = mz->addr;
 	pattern_iova = mz->iova;
-	for (unsigned int i = 0; i < PATTERN_LEN; i++) {
-		x ^= x << 13;
-		x ^= x >> 7;
-		x ^= x << 17;
-		pattern[i] = (uint8_t)(x >> 32);
-	}
-	memcpy(pattern + PATTERN_LEN, pattern, PATTERN_PIECE);
+	pattern_fill(pattern);
 	return 0;
 }
 

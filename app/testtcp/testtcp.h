@@ -145,6 +145,8 @@ struct endpoint {
 extern uint8_t *pattern;
 extern uint64_t pattern_iova;
 int pattern_make(void);
+/** The bytes themselves, the same in every process: PATTERN_LEN + PATTERN_PIECE of them. */
+void pattern_fill(uint8_t *p);
 
 /* ---- conn.c ---- */
 
