@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Start of an application. Its own options are read before the EAL starts, so that a mistake in them, or --help, costs
- * neither hugepages nor half a second.
+ * Start of an application. Its own options are read before the EAL starts, so that a mistake in
+ * them, or --help, costs neither hugepages nor half a second.
  */
 #include "app.h"
 
@@ -16,8 +16,7 @@ const char *app_name = "sluice";
 volatile int app_stop;
 uint64_t app_ns_per_cycle_q32;
 
-void
-app_err(const char *fmt, ...)
+void app_err(const char *fmt, ...)
 {
 	va_list ap;
 
@@ -28,8 +27,7 @@ app_err(const char *fmt, ...)
 	fputc('\n', stderr);
 }
 
-void
-app_args_split(int argc, char **argv, struct app_args *out)
+void app_args_split(int argc, char **argv, struct app_args *out)
 {
 	int cut = argc;
 
@@ -53,27 +51,25 @@ app_args_split(int argc, char **argv, struct app_args *out)
 	}
 }
 
-int
-app_eal_init(struct app_args *a)
+int app_eal_init(struct app_args *a)
 {
 	if (rte_eal_init(a->eal_argc, a->eal_argv) < 0) {
 		int e = rte_errno != 0 ? rte_errno : EINVAL;
 
-		app_err("the EAL does not start: %s (options before \"--\" are the EAL's)", rte_strerror(e));
+		app_err("the EAL does not start: %s (options before \"--\" are the EAL's)",
+		    rte_strerror(e));
 		return -e;
 	}
 	app_clock_init();
 	return 0;
 }
 
-static void
-on_signal(int sig)
+static void on_signal(int sig)
 {
 	app_stop = 1;
 }
 
-void
-app_signals(void)
+void app_signals(void)
 {
 	struct sigaction sa = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
 
@@ -82,14 +78,13 @@ app_signals(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
-void
-app_clock_init(void)
+void app_clock_init(void)
 {
-	app_ns_per_cycle_q32 = (uint64_t)((((unsigned __int128)1000000000) << 32) / rte_get_tsc_hz());
+	app_ns_per_cycle_q32 =
+	    (uint64_t)((((unsigned __int128)1000000000) << 32) / rte_get_tsc_hz());
 }
 
-uint64_t
-app_clock(void)
+uint64_t app_clock(void)
 {
 	return app_now();
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What both applications share: start of the EAL, clock, signals, packet pools, and a stack with addresses on it.
- * Unlike the library these print (to stderr) and keep a few globals: an application is one per process.
+ * What both applications share: start of the EAL, clock, signals, packet pools, and a stack with
+ * addresses on it. Unlike the library these print (to stderr) and keep a few globals: an
+ * application is one per process.
  */
 #ifndef APP_H
 #define APP_H
@@ -21,12 +22,12 @@ extern const char *app_name;
 /* ---- command line: EAL options, "--", own options ---- */
 
 struct app_args {
-	int eal_argc;	 /* for rte_eal_init */
+	int eal_argc; /* for rte_eal_init */
 	char **eal_argv;
-	int argc;	 /* own: argv[0] is the program's name, as getopt wants */
+	int argc; /* own: argv[0] is the program's name, as getopt wants */
 	char **argv;
-	bool help;	 /* --help stood anywhere */
-	bool none;	 /* nothing but the name was given */
+	bool help; /* --help stood anywhere */
+	bool none; /* nothing but the name was given */
 };
 /** Cut the command line in two. Changes argv (the "--" becomes the name). */
 void app_args_split(int argc, char **argv, struct app_args *out);
@@ -38,13 +39,13 @@ extern volatile int app_stop;
 /** Install the handlers that set app_stop; the second signal kills. */
 void app_signals(void);
 
-/* ---- clock: the TSC in ns since an arbitrary start; valid after app_clock_init (which needs the EAL) ---- */
+/* ---- clock: the TSC in ns since an arbitrary start; valid after app_clock_init (which needs the
+ * EAL) ---- */
 
 extern uint64_t app_ns_per_cycle_q32; /* ns per TSC cycle, 32 fractional bits */
 void app_clock_init(void);
 
-static inline uint64_t
-app_cycles_to_ns(uint64_t cycles)
+static inline uint64_t app_cycles_to_ns(uint64_t cycles)
 {
 	return (uint64_t)(((unsigned __int128)cycles * app_ns_per_cycle_q32) >> 32);
 }
@@ -52,8 +53,7 @@ app_cycles_to_ns(uint64_t cycles)
 /** The clock in the form that sluice_squeue_run takes. */
 uint64_t app_clock(void);
 
-static inline uint64_t
-app_now(void)
+static inline uint64_t app_now(void)
 {
 	return app_cycles_to_ns(rte_rdtsc());
 }
@@ -65,7 +65,8 @@ int app_tunable_set(struct sluice_tunables *t, const char *word, char *err, size
 /** One line on stderr per line of the stack's log up to this syslog(3) level. */
 extern int app_log_level;
 
-struct rte_mempool *app_pool(const char *stack, const char *what, unsigned int n, uint16_t room, int socket);
+struct rte_mempool *app_pool(
+    const char *stack, const char *what, unsigned int n, uint16_t room, int socket);
 
 struct app_stack {
 	struct sluice_stack *st;
@@ -77,15 +78,17 @@ struct app_stack_params {
 	const char *name;
 	unsigned int nsqueues;
 	uint32_t max_connections; /* of each squeue */
-	unsigned int mbufs;	  /* in the data pool; headers get twice as many */
+	unsigned int mbufs;       /* in the data pool; headers get twice as many */
 	const struct sluice_tunables *tunables;
 };
 /** Pools and a stack. 0 or -errno after a message. Undone by app_stack_down. */
 int app_stack_up(const struct app_stack_params *p, struct app_stack *out);
-/** Destroy the stack and free the pools. Returns 0, or -EBUSY when the stack reports leaks of its own (after a message). */
+/** Destroy the stack and free the pools. Returns 0, or -EBUSY when the stack reports leaks of its
+ * own (after a message). */
 int app_stack_down(struct app_stack *s);
 
-/** Set up ethdev port_id with rx_pool memory of its own and add it. Returns the port's number or -errno after a message. */
+/** Set up ethdev port_id with rx_pool memory of its own and add it. Returns the port's number or
+ * -errno after a message. */
 int app_ethdev_add(struct app_stack *s, struct sluice_ethdev_params *p);
 
 struct app_net {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Words of a command line to numbers and addresses: all strict, so that a typing error is an error and not a zero. */
+/* Words of a command line to numbers and addresses: all strict, so that a typing error is an error
+ * and not a zero. */
 #include "parse.h"
 
 #include <arpa/inet.h>
@@ -11,8 +12,7 @@
 #include <string.h>
 
 /** The digits at the front of text; *end points behind them. */
-static int
-leading_number(const char *text, uint64_t *value, const char **end)
+static int leading_number(const char *text, uint64_t *value, const char **end)
 {
 	char *e;
 
@@ -26,8 +26,7 @@ leading_number(const char *text, uint64_t *value, const char **end)
 	return 0;
 }
 
-int
-app_parse_u64(const char *text, uint64_t min, uint64_t max, uint64_t *value)
+int app_parse_u64(const char *text, uint64_t min, uint64_t max, uint64_t *value)
 {
 	const char *end;
 	uint64_t v;
@@ -43,8 +42,7 @@ app_parse_u64(const char *text, uint64_t min, uint64_t max, uint64_t *value)
 	return 0;
 }
 
-int
-app_parse_size(const char *text, uint64_t max, uint64_t *value)
+int app_parse_size(const char *text, uint64_t max, uint64_t *value)
 {
 	static const char suffix[] = "kmg";
 	const char *end, *s;
@@ -66,8 +64,7 @@ app_parse_size(const char *text, uint64_t max, uint64_t *value)
 	return 0;
 }
 
-int
-app_parse_sizes(const char *text, uint64_t max, uint64_t *req, uint64_t *resp, bool *both)
+int app_parse_sizes(const char *text, uint64_t max, uint64_t *req, uint64_t *resp, bool *both)
 {
 	const char *comma = strchr(text, ',');
 	char first[32];
@@ -93,8 +90,7 @@ app_parse_sizes(const char *text, uint64_t max, uint64_t *req, uint64_t *resp, b
 	return 0;
 }
 
-int
-app_parse_time(const char *text, uint64_t *ns)
+int app_parse_time(const char *text, uint64_t *ns)
 {
 	static const struct {
 		const char *name;
@@ -118,8 +114,7 @@ app_parse_time(const char *text, uint64_t *ns)
 	return -EINVAL;
 }
 
-int
-app_parse_bool(const char *text, bool *value)
+int app_parse_bool(const char *text, bool *value)
 {
 	if (strcmp(text, "on") == 0 || strcmp(text, "yes") == 0 || strcmp(text, "1") == 0)
 		*value = true;
@@ -130,8 +125,7 @@ app_parse_bool(const char *text, bool *value)
 	return 0;
 }
 
-int
-app_parse_addr(const char *text, uint16_t port, struct sockaddr_storage *ss)
+int app_parse_addr(const char *text, uint16_t port, struct sockaddr_storage *ss)
 {
 	struct sockaddr_in *in = (struct sockaddr_in *)ss;
 	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)ss;
@@ -151,24 +145,21 @@ app_parse_addr(const char *text, uint16_t port, struct sockaddr_storage *ss)
 }
 
 /** The last 32 bits of an address: ranges and steps work on them. */
-static uint32_t *
-low_word(struct sockaddr_storage *ss)
+static uint32_t *low_word(struct sockaddr_storage *ss)
 {
 	if (ss->ss_family == AF_INET)
 		return &((struct sockaddr_in *)ss)->sin_addr.s_addr;
 	return &((struct sockaddr_in6 *)ss)->sin6_addr.s6_addr32[3];
 }
 
-void
-app_addr_add(struct sockaddr_storage *ss, uint32_t i)
+void app_addr_add(struct sockaddr_storage *ss, uint32_t i)
 {
 	uint32_t *w = low_word(ss);
 
 	*w = htonl(ntohl(*w) + i);
 }
 
-int
-app_parse_range(const char *text, uint32_t max, struct sockaddr_storage *first, uint32_t *n)
+int app_parse_range(const char *text, uint32_t max, struct sockaddr_storage *first, uint32_t *n)
 {
 	const char *dash = strchr(text, '-');
 	char a[INET6_ADDRSTRLEN];
@@ -198,8 +189,7 @@ app_parse_range(const char *text, uint32_t max, struct sockaddr_storage *first, 
 	return 0;
 }
 
-int
-app_parse_prefix(const char *text, struct sockaddr_storage *ss, unsigned int *len)
+int app_parse_prefix(const char *text, struct sockaddr_storage *ss, unsigned int *len)
 {
 	const char *slash = strchr(text, '/');
 	char a[INET6_ADDRSTRLEN];
@@ -217,20 +207,18 @@ app_parse_prefix(const char *text, struct sockaddr_storage *ss, unsigned int *le
 	return 0;
 }
 
-const char *
-app_addr_text(const struct sockaddr_storage *ss, char *buf, size_t len)
+const char *app_addr_text(const struct sockaddr_storage *ss, char *buf, size_t len)
 {
-	const void *a = ss->ss_family == AF_INET ?
-	    (const void *)&((const struct sockaddr_in *)ss)->sin_addr :
-	    (const void *)&((const struct sockaddr_in6 *)ss)->sin6_addr;
+	const void *a = ss->ss_family == AF_INET
+			    ? (const void *)&((const struct sockaddr_in *)ss)->sin_addr
+			    : (const void *)&((const struct sockaddr_in6 *)ss)->sin6_addr;
 
 	if (inet_ntop(ss->ss_family, a, buf, (socklen_t)len) == NULL)
 		snprintf(buf, len, "?");
 	return buf;
 }
 
-socklen_t
-app_addr_len(const struct sockaddr_storage *ss)
+socklen_t app_addr_len(const struct sockaddr_storage *ss)
 {
 	return ss->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Words of a command line to numbers and addresses. Pure functions: 0 or -errno, nothing is printed. */
+/* Words of a command line to numbers and addresses. Pure functions: 0 or -errno, nothing is
+ * printed. */
 #ifndef APP_PARSE_H
 #define APP_PARSE_H
 
@@ -14,16 +15,19 @@ int app_parse_u64(const char *text, uint64_t min, uint64_t max, uint64_t *value)
 int app_parse_size(const char *text, uint64_t max, uint64_t *value);
 /** "REQ" or "REQ,RESP", each a size up to max; without RESP it is left alone and *both is false. */
 int app_parse_sizes(const char *text, uint64_t max, uint64_t *req, uint64_t *resp, bool *both);
-/** Seconds, or with a suffix "500us", "20ms", "10s", "2min"; fractions allowed ("0.5"). Result in ns. */
+/** Seconds, or with a suffix "500us", "20ms", "10s", "2min"; fractions allowed ("0.5"). Result in
+ * ns. */
 int app_parse_time(const char *text, uint64_t *ns);
 /** "on" or "off" (also yes/no, 1/0). */
 int app_parse_bool(const char *text, bool *value);
 
 /** An IPv4 or IPv6 address with a port into *ss. -EINVAL. */
 int app_parse_addr(const char *text, uint16_t port, struct sockaddr_storage *ss);
-/** "A" or "A-B": first address and how many; -EINVAL for mixed families or B < A, -ERANGE for more than max. */
+/** "A" or "A-B": first address and how many; -EINVAL for mixed families or B < A, -ERANGE for more
+ * than max. */
 int app_parse_range(const char *text, uint32_t max, struct sockaddr_storage *first, uint32_t *n);
-/** "A/len": *ss gets the address, *len the prefix length. -EINVAL without or with a wrong length. */
+/** "A/len": *ss gets the address, *len the prefix length. -EINVAL without or with a wrong length.
+ */
 int app_parse_prefix(const char *text, struct sockaddr_storage *ss, unsigned int *len);
 /** Address number i of a range. */
 void app_addr_add(struct sockaddr_storage *ss, uint32_t i);

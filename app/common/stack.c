@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A stack as an application sets it up: two pools, memory accounted, a port, one interface with addresses. The pools
- * outlive the stack, since its ports give mbufs back while they are destroyed.
+ * A stack as an application sets it up: two pools, memory accounted, a port, one interface with
+ * addresses. The pools outlive the stack, since its ports give mbufs back while they are destroyed.
  */
 #include "app.h"
 
@@ -16,8 +16,7 @@
 
 int app_log_level = 5; /* LOG_NOTICE */
 
-int
-app_tunable_set(struct sluice_tunables *t, const char *word, char *err, size_t len)
+int app_tunable_set(struct sluice_tunables *t, const char *word, char *err, size_t len)
 {
 	const char *eq = strchr(word, '=');
 	char name[64];
@@ -39,16 +38,16 @@ app_tunable_set(struct sluice_tunables *t, const char *word, char *err, size_t l
 	if (rc != 0) {
 		const struct sluice_tunable_info *info = sluice_tunable_info((unsigned int)i);
 
-		snprintf(err, len, "tunable %s: \"%s\" is not a value in %llu..%llu (%s)", name, eq + 1,
-		    (unsigned long long)info->min, (unsigned long long)info->max, info->unit);
+		snprintf(err, len, "tunable %s: \"%s\" is not a value in %llu..%llu (%s)", name,
+		    eq + 1, (unsigned long long)info->min, (unsigned long long)info->max,
+		    info->unit);
 		return rc;
 	}
 	((uint64_t *)t)[i] = value; /* the struct is the table's rows in order, all u64 */
 	return 0;
 }
 
-static void
-log_line(void *arg, int level, const char *line)
+static void log_line(void *arg, int level, const char *line)
 {
 	const char *name = arg;
 
@@ -56,8 +55,7 @@ log_line(void *arg, int level, const char *line)
 		fprintf(stderr, "%s: %s: %s\n", app_name, name, line);
 }
 
-static void *
-mem_alloc(void *arg, size_t size, size_t align)
+static void *mem_alloc(void *arg, size_t size, size_t align)
 {
 	struct app_stack *s = arg;
 	void *p;
@@ -70,8 +68,7 @@ mem_alloc(void *arg, size_t size, size_t align)
 	return p;
 }
 
-static void
-mem_free(void *arg, void *p, size_t size)
+static void mem_free(void *arg, void *p, size_t size)
 {
 	struct app_stack *s = arg;
 
@@ -80,8 +77,8 @@ mem_free(void *arg, void *p, size_t size)
 	free(p);
 }
 
-struct rte_mempool *
-app_pool(const char *stack, const char *what, unsigned int n, uint16_t room, int socket)
+struct rte_mempool *app_pool(
+    const char *stack, const char *what, unsigned int n, uint16_t room, int socket)
 {
 	char name[RTE_MEMPOOL_NAMESIZE];
 	struct rte_mempool *mp;
@@ -89,13 +86,12 @@ app_pool(const char *stack, const char *what, unsigned int n, uint16_t room, int
 	snprintf(name, sizeof(name), "%.12s_%.8s", stack, what);
 	mp = rte_pktmbuf_pool_create(name, n, POOL_CACHE, 0, room, socket);
 	if (mp == NULL)
-		app_err("pool %s of %u buffers of %u bytes: %s (EAL option -m, or fewer --mbufs)", name, n, room,
-		    rte_strerror(rte_errno));
+		app_err("pool %s of %u buffers of %u bytes: %s (EAL option -m, or fewer --mbufs)",
+		    name, n, room, rte_strerror(rte_errno));
 	return mp;
 }
 
-int
-app_stack_up(const struct app_stack_params *p, struct app_stack *out)
+int app_stack_up(const struct app_stack_params *p, struct app_stack *out)
 {
 	struct sluice_stack_params sp = {
 	    .size = sizeof(sp),
@@ -114,8 +110,10 @@ app_stack_up(const struct app_stack_params *p, struct app_stack *out)
 	int rc;
 
 	memset(out, 0, sizeof(*out));
-	out->hdr_pool = app_pool(p->name, "hdr", 2 * p->mbufs, RTE_PKTMBUF_HEADROOM + 512, SOCKET_ID_ANY);
-	out->data_pool = app_pool(p->name, "data", p->mbufs, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+	out->hdr_pool =
+	    app_pool(p->name, "hdr", 2 * p->mbufs, RTE_PKTMBUF_HEADROOM + 512, SOCKET_ID_ANY);
+	out->data_pool =
+	    app_pool(p->name, "data", p->mbufs, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
 	if (out->hdr_pool == NULL || out->data_pool == NULL) {
 		app_stack_down(out);
 		return -ENOMEM;
@@ -124,15 +122,15 @@ app_stack_up(const struct app_stack_params *p, struct app_stack *out)
 	sp.data_pool = out->data_pool;
 	rc = sluice_stack_create(&sp, &out->st, &why);
 	if (rc != 0) {
-		app_err("stack %s: %s%s%s", p->name, strerror(-rc), why != NULL ? ": " : "", why != NULL ? why : "");
+		app_err("stack %s: %s%s%s", p->name, strerror(-rc), why != NULL ? ": " : "",
+		    why != NULL ? why : "");
 		out->st = NULL;
 		app_stack_down(out);
 	}
 	return rc;
 }
 
-int
-app_stack_down(struct app_stack *s)
+int app_stack_down(struct app_stack *s)
 {
 	struct sluice_leaks leaks = {.size = sizeof(leaks)};
 	int rc = 0;
@@ -157,8 +155,7 @@ app_stack_down(struct app_stack *s)
 	return rc;
 }
 
-int
-app_ethdev_add(struct app_stack *s, struct sluice_ethdev_params *p)
+int app_ethdev_add(struct app_stack *s, struct sluice_ethdev_params *p)
 {
 	struct sluice_driver d;
 	char what[16];
@@ -167,17 +164,19 @@ app_ethdev_add(struct app_stack *s, struct sluice_ethdev_params *p)
 	int rc;
 
 	if (!rte_eth_dev_is_valid_port(p->port_id)) {
-		app_err("there is no port %u (the EAL found %u; see its options -a and --vdev)", p->port_id,
-		    rte_eth_dev_count_avail());
+		app_err("there is no port %u (the EAL found %u; see its options -a and --vdev)",
+		    p->port_id, rte_eth_dev_count_avail());
 		return -ENODEV;
 	}
-	/* A pool of its own for receive: held data can never keep headers, hence ACKs, from being built. */
+	/* A pool of its own for receive: held data can never keep headers, hence ACKs, from being
+	 * built. */
 	n = (unsigned int)p->nqueues * ((p->rxd != 0 ? p->rxd : 1024) + 512u) + 8192;
 	room = RTE_MBUF_DEFAULT_BUF_SIZE;
 	if (p->mtu > 2000)
 		room = (uint16_t)(RTE_PKTMBUF_HEADROOM + RTE_MIN(p->mtu + 64u, 9700u));
 	snprintf(what, sizeof(what), "rx%u", p->port_id);
-	p->rx_pool = app_pool(sluice_stack_name(s->st), what, n, room, rte_eth_dev_socket_id(p->port_id));
+	p->rx_pool =
+	    app_pool(sluice_stack_name(s->st), what, n, room, rte_eth_dev_socket_id(p->port_id));
 	if (p->rx_pool == NULL)
 		return -ENOMEM;
 	s->rx_pool[s->rx_pool[0] != NULL] = p->rx_pool;
@@ -194,8 +193,7 @@ app_ethdev_add(struct app_stack *s, struct sluice_ethdev_params *p)
 	return rc;
 }
 
-static int
-fill_txn(struct sluice_txn *t, const struct app_net *n, const char **what)
+static int fill_txn(struct sluice_txn *t, const struct app_net *n, const char **what)
 {
 	struct sluice_if_params ip = {
 	    .size = sizeof(ip),
@@ -226,8 +224,7 @@ fill_txn(struct sluice_txn *t, const struct app_net *n, const char **what)
 	return rc;
 }
 
-int
-app_net_up(struct app_stack *s, const struct app_net *n)
+int app_net_up(struct app_stack *s, const struct app_net *n)
 {
 	const char *what = "transaction", *why = NULL;
 	struct sluice_txn *t;
@@ -243,7 +240,7 @@ app_net_up(struct app_stack *s, const struct app_net *n)
 		}
 	}
 	if (rc != 0)
-		app_err("addresses and routes: %s: %s%s%s", what, strerror(-rc), why != NULL ? ": " : "",
-		    why != NULL ? why : "");
+		app_err("addresses and routes: %s: %s%s%s", what, strerror(-rc),
+		    why != NULL ? ": " : "", why != NULL ? why : "");
 	return rc;
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Files under one root, mapped and cached by path. A mapping lives as long as someone refers to it: a request that is
- * being answered, or memory that the stack still has to send. A cached file is compared with the disk once a second; when
- * it changed, the cache forgets it and those who hold it finish with the old one. So files must be replaced by
- * rename(2): truncating one in place while it is sent would take the mapped pages away.
+ * Files under one root, mapped and cached by path. A mapping lives as long as someone refers to it:
+ * a request that is being answered, or memory that the stack still has to send. A cached file is
+ * compared with the disk once a second; when it changed, the cache forgets it and those who hold it
+ * finish with the old one. So files must be replaced by rename(2): truncating one in place while it
+ * is sent would take the mapped pages away.
  *
  * Nothing outside the root is reachable: openat2(2) resolves beneath it, symbolic links included.
  */
@@ -46,8 +47,7 @@ static const struct {
     {"mp4", "video/mp4"},
 };
 
-static const char *
-mime_type(const char *path)
+static const char *mime_type(const char *path)
 {
 	const char *dot = strrchr(path, '.');
 
@@ -58,8 +58,7 @@ mime_type(const char *path)
 	return "application/octet-stream";
 }
 
-static unsigned int
-bucket_of(const char *path)
+static unsigned int bucket_of(const char *path)
 {
 	uint32_t h = 2166136261u; /* FNV-1a: names come from our own disk, misses are not stored */
 
@@ -68,8 +67,7 @@ bucket_of(const char *path)
 	return (h ^ h >> 16) % FILES_BUCKETS;
 }
 
-static int
-open_beneath(int root, const char *path, uint64_t flags)
+static int open_beneath(int root, const char *path, uint64_t flags)
 {
 	struct open_how how = {
 	    .flags = flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY,
@@ -80,8 +78,7 @@ open_beneath(int root, const char *path, uint64_t flags)
 	return fd < 0 ? -errno : (int)fd;
 }
 
-int
-files_init(struct files *fs, const char *root)
+int files_init(struct files *fs, const char *root)
 {
 	int fd;
 
@@ -99,23 +96,20 @@ files_init(struct files *fs, const char *root)
 	return 0;
 }
 
-static void
-file_free(struct file *f)
+static void file_free(struct file *f)
 {
 	if (f->map != NULL)
 		munmap(f->map, f->size);
 	free(f);
 }
 
-void
-files_put(struct file *f)
+void files_put(struct file *f)
 {
 	if (--f->refs == 0 && !f->cached)
 		file_free(f);
 }
 
-static void
-uncache(struct files *fs, struct file *f)
+static void uncache(struct files *fs, struct file *f)
 {
 	TAILQ_REMOVE(&fs->lru, f, lru);
 	LIST_REMOVE(f, chain);
@@ -125,8 +119,7 @@ uncache(struct files *fs, struct file *f)
 		file_free(f);
 }
 
-void
-files_fini(struct files *fs)
+void files_fini(struct files *fs)
 {
 	while (!TAILQ_EMPTY(&fs->lru))
 		uncache(fs, TAILQ_FIRST(&fs->lru));
@@ -134,22 +127,20 @@ files_fini(struct files *fs)
 }
 
 /** Make room for one more: drop the least recently used file that nobody holds. */
-static void
-evict(struct files *fs)
+static void evict(struct files *fs)
 {
 	struct file *f;
 
 	if (fs->n < FILES_MAX)
 		return;
-	TAILQ_FOREACH(f, &fs->lru, lru)
+	TAILQ_FOREACH (f, &fs->lru, lru)
 		if (f->refs == 0) {
 			uncache(fs, f);
 			return;
 		}
 }
 
-static int
-map_file(int fd, const char *path, uint64_t now, struct file **out)
+static int map_file(int fd, const char *path, uint64_t now, struct file **out)
 {
 	struct stat sb;
 	struct file *f;
@@ -184,8 +175,7 @@ map_file(int fd, const char *path, uint64_t now, struct file **out)
 }
 
 /** Is the cached file still what the disk has? */
-static bool
-still_same(struct files *fs, struct file *f, uint64_t now)
+static bool still_same(struct files *fs, struct file *f, uint64_t now)
 {
 	struct stat sb;
 	int fd;
@@ -196,20 +186,20 @@ still_same(struct files *fs, struct file *f, uint64_t now)
 	fd = open_beneath(fs->root, f->path, O_RDONLY);
 	if (fd < 0)
 		return false;
-	same = fstat(fd, &sb) == 0 && sb.st_ino == f->ino && sb.st_mtime == f->mtime && (size_t)sb.st_size == f->size;
+	same = fstat(fd, &sb) == 0 && sb.st_ino == f->ino && sb.st_mtime == f->mtime &&
+	       (size_t)sb.st_size == f->size;
 	close(fd);
 	f->checked = now;
 	return same;
 }
 
-int
-files_get(struct files *fs, const char *path, uint64_t now, struct file **out)
+int files_get(struct files *fs, const char *path, uint64_t now, struct file **out)
 {
 	unsigned int b = bucket_of(path);
 	struct file *f;
 	int fd, rc;
 
-	LIST_FOREACH(f, &fs->bucket[b], chain) {
+	LIST_FOREACH (f, &fs->bucket[b], chain) {
 		if (strcmp(f->path, path) != 0)
 			continue;
 		if (!still_same(fs, f, now)) {

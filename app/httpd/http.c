@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * HTTP/1.1 over the event API. The whole life of a connection is in the upcalls at the end of this file: newconn makes
- * an http_conn, recv runs it, txq_full(false) goes on where the send buffer was full, closed frees it.
+ * HTTP/1.1 over the event API. The whole life of a connection is in the upcalls at the end of this
+ * file: newconn makes an http_conn, recv runs it, txq_full(false) goes on where the send buffer was
+ * full, closed frees it.
  *
- * A connection stores no input: the request head stays in the stack's receive queue and is read with peek() until it is
- * complete, answered, and only then consumed. So pipelined requests simply wait there, their sender's window closes when
- * there are many, and an answer that finds the send buffer full is tried again from the same bytes. Files go out by
- * reference: each piece handed to send_external() holds a reference to the file until zcopy_notify().
+ * A connection stores no input: the request head stays in the stack's receive queue and is read
+ * with peek() until it is complete, answered, and only then consumed. So pipelined requests simply
+ * wait there, their sender's window closes when there are many, and an answer that finds the send
+ * buffer full is tried again from the same bytes. Files go out by reference: each piece handed to
+ * send_external() holds a reference to the file until zcopy_notify().
  *
  * HTTP as in RFC 9110 and 9112: GET and HEAD, persistent connections, pipelining, a single range.
  */
@@ -19,10 +21,10 @@
 #include <strings.h>
 #include <rte_mbuf.h>
 
-#define HEAD_MAX 8192	 /* request line and fields */
-#define TARGET_MAX 1024	 /* path after decoding */
+#define HEAD_MAX 8192    /* request line and fields */
+#define TARGET_MAX 1024  /* path after decoding */
 #define INLINE_BODY 1024 /* a body up to this rides in the buffer of the response head */
-#define PIECE 64512	 /* of a file per send; the API takes at most 65535 - 128 */
+#define PIECE 64512      /* of a file per send; the API takes at most 65535 - 128 */
 
 struct http_conn {
 	TAILQ_ENTRY(http_conn) idle;  /* in httpd.idle until closing */
@@ -32,12 +34,12 @@ struct http_conn {
 	uint64_t active;   /* last progress, ns */
 	struct file *file; /* being sent: bytes off .. off + left */
 	size_t off, left;
-	bool full;	   /* txq_full: nothing can be sent now */
-	bool starved;	   /* no buffer was free: the next pass tries again */
-	bool last;	   /* close after this answer */
-	bool draining;	   /* all said: what still comes in is dropped until the peer's FIN */
+	bool full;     /* txq_full: nothing can be sent now */
+	bool starved;  /* no buffer was free: the next pass tries again */
+	bool last;     /* close after this answer */
+	bool draining; /* all said: what still comes in is dropped until the peer's FIN */
 	bool peer_fin;
-	bool closing;	   /* sluice_close was called */
+	bool closing; /* sluice_close was called */
 };
 
 struct request {
@@ -49,22 +51,19 @@ struct request {
 	bool if_range;
 };
 
-static void
-bump(uint64_t *counter, uint64_t n)
+static void bump(uint64_t *counter, uint64_t n)
 {
 	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
 }
 
-static void
-touch(struct http_conn *hc)
+static void touch(struct http_conn *hc)
 {
 	hc->active = sluice_squeue_now(hc->h->sq);
 	TAILQ_REMOVE(&hc->h->idle, hc, idle);
 	TAILQ_INSERT_TAIL(&hc->h->idle, hc, idle);
 }
 
-static void
-unlink_conn(struct http_conn *hc)
+static void unlink_conn(struct http_conn *hc)
 {
 	hc->closing = true;
 	TAILQ_REMOVE(&hc->h->idle, hc, idle);
@@ -73,8 +72,7 @@ unlink_conn(struct http_conn *hc)
 	hc->starved = false;
 }
 
-static void
-conn_close(struct http_conn *hc)
+static void conn_close(struct http_conn *hc)
 {
 	if (hc->closing)
 		return;
@@ -82,9 +80,9 @@ conn_close(struct http_conn *hc)
 	sluice_close(hc->h->st, hc->c);
 }
 
-/** Buffers have run out, which no upcall will tell us the end of: run this connection again in the next pass. */
-static void
-starve(struct http_conn *hc)
+/** Buffers have run out, which no upcall will tell us the end of: run this connection again in the
+ * next pass. */
+static void starve(struct http_conn *hc)
 {
 	if (!hc->starved)
 		TAILQ_INSERT_TAIL(&hc->h->retry, hc, retry);
@@ -93,9 +91,9 @@ starve(struct http_conn *hc)
 
 /* ---- parsing ---- */
 
-/** Cut one line off the head: returns it NUL-terminated, *p points behind it. The head ends with an empty line. */
-static char *
-next_line(char **p)
+/** Cut one line off the head: returns it NUL-terminated, *p points behind it. The head ends with an
+ * empty line. */
+static char *next_line(char **p)
 {
 	char *line = *p, *end = strstr(line, "\r\n");
 
@@ -105,8 +103,7 @@ next_line(char **p)
 }
 
 /** True if the comma-separated list has this token. */
-static bool
-has_token(const char *list, const char *token)
+static bool has_token(const char *list, const char *token)
 {
 	size_t n = strlen(token);
 
@@ -123,8 +120,7 @@ has_token(const char *list, const char *token)
 }
 
 /** "GET /path HTTP/1.1". Returns 0 or an HTTP status. */
-static int
-parse_request_line(char *line, struct request *r)
+static int parse_request_line(char *line, struct request *r)
 {
 	char *target = strchr(line, ' '), *version;
 
@@ -157,8 +153,7 @@ parse_request_line(char *line, struct request *r)
 }
 
 /** One header field. Returns 0 or an HTTP status. */
-static int
-parse_field(char *line, struct request *r)
+static int parse_field(char *line, struct request *r)
 {
 	char *value = strchr(line, ':'), *end;
 
@@ -190,9 +185,9 @@ parse_field(char *line, struct request *r)
 	return 0;
 }
 
-/** Parse a complete head (NUL-terminated, ending with an empty line). Returns 0 or an HTTP status. */
-static int
-parse_head(char *head, struct request *r)
+/** Parse a complete head (NUL-terminated, ending with an empty line). Returns 0 or an HTTP status.
+ */
+static int parse_head(char *head, struct request *r)
 {
 	char *line;
 	int status = parse_request_line(next_line(&head), r), rc;
@@ -207,8 +202,7 @@ parse_head(char *head, struct request *r)
 	return status;
 }
 
-static int
-hex(char c)
+static int hex(char c)
 {
 	if (c >= '0' && c <= '9')
 		return c - '0';
@@ -217,8 +211,7 @@ hex(char c)
 }
 
 /** Target to a decoded path relative to the root. Returns 0 or an HTTP status. */
-static int
-decode_path(const char *t, char path[TARGET_MAX])
+static int decode_path(const char *t, char path[TARGET_MAX])
 {
 	size_t n = 0;
 
@@ -250,9 +243,9 @@ decode_path(const char *t, char path[TARGET_MAX])
 	return 0;
 }
 
-/** A single byte range (RFC 9110 14.1.2). Returns 200: answer with all, 206: *off and *len are set, 416. */
-static int
-parse_range(const char *s, size_t size, size_t *off, size_t *len)
+/** A single byte range (RFC 9110 14.1.2). Returns 200: answer with all, 206: *off and *len are set,
+ * 416. */
+static int parse_range(const char *s, size_t size, size_t *off, size_t *len)
 {
 	unsigned long long a, b;
 	char *end;
@@ -294,16 +287,16 @@ parse_range(const char *s, size_t size, size_t *off, size_t *len)
 
 /* ---- answering ---- */
 
-static const char *
-reason(int status)
+static const char *reason(int status)
 {
 	static const struct {
 		int status;
 		const char *text;
-	} table[] = {{200, "OK"}, {206, "Partial Content"}, {301, "Moved Permanently"}, {400, "Bad Request"},
-	    {403, "Forbidden"}, {404, "Not Found"}, {405, "Method Not Allowed"}, {414, "URI Too Long"},
-	    {416, "Range Not Satisfiable"}, {431, "Request Header Fields Too Large"},
-	    {500, "Internal Server Error"}, {503, "Service Unavailable"}, {505, "HTTP Version Not Supported"}};
+	} table[] = {{200, "OK"}, {206, "Partial Content"}, {301, "Moved Permanently"},
+	    {400, "Bad Request"}, {403, "Forbidden"}, {404, "Not Found"},
+	    {405, "Method Not Allowed"}, {414, "URI Too Long"}, {416, "Range Not Satisfiable"},
+	    {431, "Request Header Fields Too Large"}, {500, "Internal Server Error"},
+	    {503, "Service Unavailable"}, {505, "HTTP Version Not Supported"}};
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
 		if (table[i].status == status)
@@ -311,8 +304,7 @@ reason(int status)
 	return "?";
 }
 
-static int
-status_of(int err)
+static int status_of(int err)
 {
 	switch (err) {
 	case 0:
@@ -337,8 +329,7 @@ status_of(int err)
 	}
 }
 
-static const char *
-date_now(struct httpd *h)
+static const char *date_now(struct httpd *h)
 {
 	time_t t = time(NULL);
 	struct tm tm;
@@ -359,8 +350,7 @@ struct answer {
 };
 
 /** Response head, with a short text body for errors. Returns its length, or -ENOSPC. */
-static int
-format_head(struct httpd *h, const struct answer *a, bool keep, char *buf, size_t room)
+static int format_head(struct httpd *h, const struct answer *a, bool keep, char *buf, size_t room)
 {
 	char extra[TARGET_MAX + 128] = "", text[64];
 	const char *type = "text/plain";
@@ -375,29 +365,35 @@ format_head(struct httpd *h, const struct answer *a, bool keep, char *buf, size_
 			text[0] = '\0';
 	} else {
 		type = a->file->type;
-		strftime(extra, sizeof(extra), "Accept-Ranges: bytes\r\nLast-Modified: %a, %d %b %Y %H:%M:%S GMT\r\n",
+		strftime(extra, sizeof(extra),
+		    "Accept-Ranges: bytes\r\nLast-Modified: %a, %d %b %Y %H:%M:%S GMT\r\n",
 		    gmtime_r(&a->file->mtime, &tm));
 	}
 	n = (int)strlen(extra);
 	if (a->status == 206)
-		snprintf(extra + n, sizeof(extra) - (size_t)n, "Content-Range: bytes %zu-%zu/%zu\r\n", a->off,
-		    a->off + a->len - 1, a->file->size);
+		snprintf(extra + n, sizeof(extra) - (size_t)n,
+		    "Content-Range: bytes %zu-%zu/%zu\r\n", a->off, a->off + a->len - 1,
+		    a->file->size);
 	else if (a->status == 416)
 		snprintf(extra, sizeof(extra), "Content-Range: bytes */%zu\r\n", a->file->size);
 	else if (a->status == 405)
 		snprintf(extra, sizeof(extra), "Allow: GET, HEAD\r\n");
 	else if (a->status == 301)
-		snprintf(extra, sizeof(extra), "Location: %.*s/\r\n", (int)strcspn(a->r->target, "?#"), a->r->target);
+		snprintf(extra, sizeof(extra), "Location: %.*s/\r\n",
+		    (int)strcspn(a->r->target, "?#"), a->r->target);
 	n = snprintf(buf, room,
-	    "HTTP/1.1 %d %s\r\nServer: sluice\r\nDate: %s\r\n%sContent-Type: %s\r\nContent-Length: %zu\r\n%s\r\n%s",
+	    "HTTP/1.1 %d %s\r\nServer: sluice\r\nDate: %s\r\n%sContent-Type: %s\r\nContent-Length: "
+	    "%zu\r\n%s\r\n%s",
 	    a->status, reason(a->status), date_now(h), extra, type, len,
-	    !keep ? "Connection: close\r\n" : (a->r->minor == 0 ? "Connection: keep-alive\r\n" : ""), text);
+	    !keep ? "Connection: close\r\n"
+		  : (a->r->minor == 0 ? "Connection: keep-alive\r\n" : ""),
+	    text);
 	return n < 0 || (size_t)n >= room ? -ENOSPC : n;
 }
 
-/** Send the head, and the body with it when it is small. 0, or -errno with nothing sent: -EAGAIN, -ENOBUFS. */
-static int
-send_answer(struct http_conn *hc, const struct answer *a, bool keep)
+/** Send the head, and the body with it when it is small. 0, or -errno with nothing sent: -EAGAIN,
+ * -ENOBUFS. */
+static int send_answer(struct http_conn *hc, const struct answer *a, bool keep)
 {
 	struct rte_mbuf *m = rte_pktmbuf_alloc(hc->h->pool);
 	size_t body = a->file != NULL && a->status != 416 && !a->r->head ? a->len : 0;
@@ -431,9 +427,9 @@ send_answer(struct http_conn *hc, const struct answer *a, bool keep)
 	return 0;
 }
 
-/** Send of the file what the send buffer takes. 0: all sent; else -errno: -EAGAIN waits for txq_full(false). */
-static int
-send_file(struct http_conn *hc)
+/** Send of the file what the send buffer takes. 0: all sent; else -errno: -EAGAIN waits for
+ * txq_full(false). */
+static int send_file(struct http_conn *hc)
 {
 	while (hc->left != 0) {
 		size_t n = hc->left < PIECE ? hc->left : PIECE;
@@ -463,9 +459,9 @@ send_file(struct http_conn *hc)
 	return 0;
 }
 
-/** Find the file and the range that a well-formed request asks for; fills status, file, off, len. */
-static void
-resolve(struct httpd *h, const struct request *r, struct answer *a)
+/** Find the file and the range that a well-formed request asks for; fills status, file, off, len.
+ */
+static void resolve(struct httpd *h, const struct request *r, struct answer *a)
 {
 	char path[TARGET_MAX];
 
@@ -484,8 +480,7 @@ resolve(struct httpd *h, const struct request *r, struct answer *a)
 }
 
 /** Copy of the readable bytes, at most HEAD_MAX. NUL-terminated. Returns how many. */
-static size_t
-peek_head(struct http_conn *hc, char buf[HEAD_MAX + 1])
+static size_t peek_head(struct http_conn *hc, char buf[HEAD_MAX + 1])
 {
 	struct iovec iov[64];
 	size_t len = 0;
@@ -501,9 +496,9 @@ peek_head(struct http_conn *hc, char buf[HEAD_MAX + 1])
 	return len;
 }
 
-/** Answer the next request if it is complete and there is room for the answer. Returns false when it must wait. */
-static bool
-next_request(struct http_conn *hc)
+/** Answer the next request if it is complete and there is room for the answer. Returns false when
+ * it must wait. */
+static bool next_request(struct http_conn *hc)
 {
 	char buf[HEAD_MAX + 1], *start, *end;
 	struct request r = {.target = ""};
@@ -512,7 +507,8 @@ next_request(struct http_conn *hc)
 	bool keep;
 	int rc;
 
-	start = buf + strspn(buf, "\r\n"); /* blank lines before a request are allowed (RFC 9112 2.2) */
+	start =
+	    buf + strspn(buf, "\r\n"); /* blank lines before a request are allowed (RFC 9112 2.2) */
 	end = strstr(start, "\r\n\r\n");
 	if (end != NULL) {
 		used = (size_t)(end + 4 - buf);
@@ -545,8 +541,7 @@ next_request(struct http_conn *hc)
 	return true;
 }
 
-static void
-drop_input(struct http_conn *hc)
+static void drop_input(struct http_conn *hc)
 {
 	ssize_t n = sluice_readable(hc->h->st, hc->c);
 
@@ -555,8 +550,7 @@ drop_input(struct http_conn *hc)
 }
 
 /** Do all that can be done now for a connection. */
-static void
-conn_run(struct http_conn *hc)
+static void conn_run(struct http_conn *hc)
 {
 	while (!hc->closing && !hc->draining) {
 		int rc = send_file(hc);
@@ -568,7 +562,8 @@ conn_run(struct http_conn *hc)
 		if (rc != 0)
 			return;
 		if (hc->last) {
-			/* A close with unread data would reset the answer away: FIN now, close after the peer's. */
+			/* A close with unread data would reset the answer away: FIN now, close
+			 * after the peer's. */
 			hc->draining = true;
 			drop_input(hc);
 			sluice_shutdown(hc->h->st, hc->c, SLUICE_SHUT_WR);
@@ -583,8 +578,7 @@ conn_run(struct http_conn *hc)
 
 /* ---- upcalls ---- */
 
-static int
-on_recv(void *arg, sluice_conn_t c, size_t avail, bool push)
+static int on_recv(void *arg, sluice_conn_t c, size_t avail, bool push)
 {
 	struct http_conn *hc = arg;
 
@@ -597,8 +591,7 @@ on_recv(void *arg, sluice_conn_t c, size_t avail, bool push)
 	return 0;
 }
 
-static void
-on_txq_full(void *arg, sluice_conn_t c, bool full)
+static void on_txq_full(void *arg, sluice_conn_t c, bool full)
 {
 	struct http_conn *hc = arg;
 
@@ -609,8 +602,7 @@ on_txq_full(void *arg, sluice_conn_t c, bool full)
 	}
 }
 
-static void
-on_opctl(void *arg, sluice_conn_t c, enum sluice_opctl op, uint64_t value)
+static void on_opctl(void *arg, sluice_conn_t c, enum sluice_opctl op, uint64_t value)
 {
 	struct http_conn *hc = arg;
 
@@ -623,20 +615,17 @@ on_opctl(void *arg, sluice_conn_t c, enum sluice_opctl op, uint64_t value)
 		conn_run(hc); /* answers what is complete, then closes */
 }
 
-static void
-on_disconnected(void *arg, sluice_conn_t c, int err)
+static void on_disconnected(void *arg, sluice_conn_t c, int err)
 {
 	conn_close(arg);
 }
 
-static void
-on_zcopy_notify(void *arg, sluice_conn_t c, void *cookie)
+static void on_zcopy_notify(void *arg, sluice_conn_t c, void *cookie)
 {
 	files_put(cookie);
 }
 
-static void
-on_closed(void *arg, sluice_conn_t c)
+static void on_closed(void *arg, sluice_conn_t c)
 {
 	struct http_conn *hc = arg;
 
@@ -658,8 +647,8 @@ static const struct sluice_upcalls conn_upcalls = {
     .closed = on_closed,
 };
 
-static int
-on_newconn(void *arg, sluice_conn_t listener, sluice_conn_t eager, void **up_arg, const struct sluice_upcalls **up)
+static int on_newconn(void *arg, sluice_conn_t listener, sluice_conn_t eager, void **up_arg,
+    const struct sluice_upcalls **up)
 {
 	struct httpd *h = arg;
 	struct http_conn *hc = calloc(1, sizeof(*hc));
@@ -686,8 +675,7 @@ static const struct sluice_upcalls listener_upcalls = {
 /* ---- start and sweep ---- */
 
 /** Once a second: close what made no progress for the timeout. */
-static void
-sweep(struct sluice_squeue *sq, void *arg)
+static void sweep(struct sluice_squeue *sq, void *arg)
 {
 	struct httpd *h = arg;
 	uint64_t now = sluice_squeue_now(sq);
@@ -705,8 +693,7 @@ sweep(struct sluice_squeue *sq, void *arg)
 }
 
 /** Each pass: go on where buffers had run out. */
-static int
-app_poll(struct sluice_squeue *sq, void *arg)
+static int app_poll(struct sluice_squeue *sq, void *arg)
 {
 	struct httpd *h = arg;
 	struct http_conns again = TAILQ_HEAD_INITIALIZER(again);
@@ -723,8 +710,7 @@ app_poll(struct sluice_squeue *sq, void *arg)
 	return n;
 }
 
-static int
-app_init(struct sluice_squeue *sq, void *arg)
+static int app_init(struct sluice_squeue *sq, void *arg)
 {
 	struct httpd *h = arg;
 	sluice_timer_t t;
@@ -733,29 +719,26 @@ app_init(struct sluice_squeue *sq, void *arg)
 	return sluice_timer_start(sq, sluice_squeue_now(sq) + 1000000000ull, sweep, h, &t);
 }
 
-struct sluice_app
-httpd_app(struct httpd *h)
+struct sluice_app httpd_app(struct httpd *h)
 {
-	return (struct sluice_app){.size = sizeof(struct sluice_app), 
-	    .init = app_init, .poll = app_poll, .arg = h};
+	return (struct sluice_app){
+	    .size = sizeof(struct sluice_app), .init = app_init, .poll = app_poll, .arg = h};
 }
 
-int
-httpd_init(struct httpd *h, const char *root)
+int httpd_init(struct httpd *h, const char *root)
 {
 	TAILQ_INIT(&h->idle);
 	TAILQ_INIT(&h->retry);
 	return files_init(&h->files, root);
 }
 
-void
-httpd_fini(struct httpd *h)
+void httpd_fini(struct httpd *h)
 {
 	files_fini(&h->files);
 }
 
-int
-httpd_listen(struct httpd *h, int family, const struct sockaddr *sa, socklen_t len, uint32_t vrf, int backlog, sluice_conn_t *out)
+int httpd_listen(struct httpd *h, int family, const struct sockaddr *sa, socklen_t len,
+    uint32_t vrf, int backlog, sluice_conn_t *out)
 {
 	int rc = sluice_create(h->st, family, SOCK_STREAM, IPPROTO_TCP, vrf, -1, out);
 

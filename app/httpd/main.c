@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * sluice-httpd: serves a directory over HTTP. The main lcore runs the one squeue to completion (http.c is what runs on
- * it); a control thread waits for signals: SIGHUP reloads the configuration file, SIGINT and SIGTERM stop, and between
- * them it prints statistics. Only this thread changes the stack while it runs.
+ * sluice-httpd: serves a directory over HTTP. The main lcore runs the one squeue to completion
+ * (http.c is what runs on it); a control thread waits for signals: SIGHUP reloads the configuration
+ * file, SIGINT and SIGTERM stop, and between them it prints statistics. Only this thread changes
+ * the stack while it runs.
  */
 #include "httpd.h"
 #include "../common/app.h"
@@ -47,8 +48,7 @@ struct program {
 	unsigned int nlisteners;
 };
 
-static void
-usage(FILE *f, bool full)
+static void usage(FILE *f, bool full)
 {
 	fprintf(f, "usage: sluice-httpd [EAL options] -- --addr A/LEN --root DIR [options]\n");
 	if (!full) {
@@ -57,19 +57,24 @@ usage(FILE *f, bool full)
 	}
 	fprintf(f,
 	    "\nServes a directory over HTTP/1.1, on one lcore of a DPDK port. Own options:\n"
-	    "  --root DIR           what to serve (default: .); replace files by rename, never in place\n"
+	    "  --root DIR           what to serve (default: .); replace files by rename, never in "
+	    "place\n"
 	    "  --addr A/LEN         address of the port, IPv4 or IPv6; may be repeated\n"
-	    "  --route PREFIX via GW  route; may be repeated (\"--route 0.0.0.0/0 via 10.0.0.254\")\n"
+	    "  --route PREFIX via GW  route; may be repeated (\"--route 0.0.0.0/0 via "
+	    "10.0.0.254\")\n"
 	    "  --listen PORT        TCP port, on all addresses (default: 80); may be repeated\n"
-	    "  --config FILE        addresses, routes, listeners, tunables from an ini file instead; SIGHUP reloads it\n"
+	    "  --config FILE        addresses, routes, listeners, tunables from an ini file "
+	    "instead; SIGHUP reloads it\n"
 	    "  --port-id N          DPDK port (default: 0)\n"
 	    "  --rxd N, --txd N     descriptors of its queues (default: 1024)\n"
 	    "  --mtu N              MTU to set (default: the port's)\n"
-	    "  --offload on|off     use the port's checksum and segmentation offloads (default: on)\n"
+	    "  --offload on|off     use the port's checksum and segmentation offloads (default: "
+	    "on)\n"
 	    "  --connections N      most connections at once (default: 65536)\n"
 	    "  --mbufs N            buffers for data; headers get twice as many (default: 16384)\n"
 	    "  --timeout TIME       close connections without progress after this (default: 60s)\n"
-	    "  --zero-copy on|off   send mapped files by reference (default: on for virtual devices, which need no DMA\n"
+	    "  --zero-copy on|off   send mapped files by reference (default: on for virtual "
+	    "devices, which need no DMA\n"
 	    "                       mapping of file memory)\n"
 	    "  --idle spin|yield|sleep  what an idle lcore does (default: sleep)\n"
 	    "  --stats SECS         print a line this often (default: 0, never)\n"
@@ -77,11 +82,30 @@ usage(FILE *f, bool full)
 	    "  --verbose            show the stack's log down to debug level\n"
 	    "  --help               this text\n"
 	    "\nExample, on a network interface of Linux by AF_PACKET:\n"
-	    "  sluice-httpd --no-huge --no-pci -m 256 --vdev net_af_packet0,iface=veth1 -- --addr 10.0.0.2/24 --root /srv\n");
+	    "  sluice-httpd --no-huge --no-pci -m 256 --vdev net_af_packet0,iface=veth1 -- --addr "
+	    "10.0.0.2/24 --root /srv\n");
 }
 
-enum { OPT_ROOT = 1, OPT_ADDR, OPT_ROUTE, OPT_LISTEN, OPT_CONFIG, OPT_PORT_ID, OPT_RXD, OPT_TXD, OPT_MTU, OPT_OFFLOAD,
-	OPT_CONNECTIONS, OPT_MBUFS, OPT_TIMEOUT, OPT_ZERO_COPY, OPT_IDLE, OPT_STATS, OPT_TUNABLE, OPT_VERBOSE };
+enum {
+	OPT_ROOT = 1,
+	OPT_ADDR,
+	OPT_ROUTE,
+	OPT_LISTEN,
+	OPT_CONFIG,
+	OPT_PORT_ID,
+	OPT_RXD,
+	OPT_TXD,
+	OPT_MTU,
+	OPT_OFFLOAD,
+	OPT_CONNECTIONS,
+	OPT_MBUFS,
+	OPT_TIMEOUT,
+	OPT_ZERO_COPY,
+	OPT_IDLE,
+	OPT_STATS,
+	OPT_TUNABLE,
+	OPT_VERBOSE
+};
 
 static const struct option longopts[] = {
     {"root", required_argument, NULL, OPT_ROOT},
@@ -105,8 +129,7 @@ static const struct option longopts[] = {
     {NULL, 0, NULL, 0},
 };
 
-static int
-parse_idle(const char *text, enum sluice_idle *idle)
+static int parse_idle(const char *text, enum sluice_idle *idle)
 {
 	static const char *const name[] = {"spin", "yield", "sleep"};
 
@@ -118,8 +141,7 @@ parse_idle(const char *text, enum sluice_idle *idle)
 	return -EINVAL;
 }
 
-static int
-push_word(const char **list, unsigned int *n, const char *word)
+static int push_word(const char **list, unsigned int *n, const char *word)
 {
 	if (*n == MAX_WORDS)
 		return -ENOSPC;
@@ -128,8 +150,7 @@ push_word(const char **list, unsigned int *n, const char *word)
 }
 
 /** "PREFIX via GW": one word of the shell, or three. */
-static int
-parse_route(struct options *o, char *word, int argc, char **argv)
+static int parse_route(struct options *o, char *word, int argc, char **argv)
 {
 	struct sockaddr_storage prefix, via;
 	unsigned int len;
@@ -144,16 +165,15 @@ parse_route(struct options *o, char *word, int argc, char **argv)
 		gw = argv[optind + 1];
 		optind += 2;
 	}
-	if (gw == NULL || app_parse_prefix(word, &prefix, &len) != 0 || app_parse_addr(gw, 0, &via) != 0 ||
-	    prefix.ss_family != via.ss_family)
+	if (gw == NULL || app_parse_prefix(word, &prefix, &len) != 0 ||
+	    app_parse_addr(gw, 0, &via) != 0 || prefix.ss_family != via.ss_family)
 		return -EINVAL;
 	o->route[o->nroute][0] = word;
 	o->route[o->nroute++][1] = gw;
 	return 0;
 }
 
-static int
-parse_option(struct options *o, int opt, char *arg, int argc, char **argv)
+static int parse_option(struct options *o, int opt, char *arg, int argc, char **argv)
 {
 	struct sockaddr_storage ss;
 	unsigned int len;
@@ -216,14 +236,18 @@ parse_option(struct options *o, int opt, char *arg, int argc, char **argv)
 }
 
 /** Own options into *o, tunables into *t. 0, or -EINVAL after a message. */
-static int
-parse_options(struct options *o, struct sluice_tunables *t, int argc, char **argv)
+static int parse_options(struct options *o, struct sluice_tunables *t, int argc, char **argv)
 {
 	char err[200];
 	int opt, index = 0, rc;
 
-	*o = (struct options){.root = ".", .connections = 65536, .mbufs = 16384, .timeout = SLUICE_SEC(60),
-	    .idle = SLUICE_IDLE_SLEEP, .zero_copy = -1, .offload = true};
+	*o = (struct options){.root = ".",
+	    .connections = 65536,
+	    .mbufs = 16384,
+	    .timeout = SLUICE_SEC(60),
+	    .idle = SLUICE_IDLE_SLEEP,
+	    .zero_copy = -1,
+	    .offload = true};
 	optind = 1;
 	while ((opt = getopt_long(argc, argv, "", longopts, &index)) != -1) {
 		if (opt == '?')
@@ -231,7 +255,9 @@ parse_options(struct options *o, struct sluice_tunables *t, int argc, char **arg
 		rc = parse_option(o, opt, optarg, argc, argv);
 		if (rc != 0) {
 			app_err("--%s %s: %s", longopts[index].name, optarg,
-			    rc == -ENOSPC ? "given too often" : rc == -ERANGE ? "out of range" : "not understood");
+			    rc == -ENOSPC   ? "given too often"
+			    : rc == -ERANGE ? "out of range"
+					    : "not understood");
 			return -EINVAL;
 		}
 	}
@@ -260,15 +286,16 @@ parse_options(struct options *o, struct sluice_tunables *t, int argc, char **arg
 
 /* ---- listeners ---- */
 
-static int
-listener_open(struct program *p, const char *key, const struct sockaddr_storage *ss, uint32_t vrf, int backlog)
+static int listener_open(struct program *p, const char *key, const struct sockaddr_storage *ss,
+    uint32_t vrf, int backlog)
 {
 	struct listener *l = &p->listener[p->nlisteners];
 	int rc;
 
 	if (p->nlisteners == MAX_LISTENERS)
 		return -ENOSPC;
-	rc = httpd_listen(&p->h, ss->ss_family, (const struct sockaddr *)ss, app_addr_len(ss), vrf, backlog, &l->c);
+	rc = httpd_listen(&p->h, ss->ss_family, (const struct sockaddr *)ss, app_addr_len(ss), vrf,
+	    backlog, &l->c);
 	if (rc != 0) {
 		app_err("listen on %s: %s", key, strerror(-rc));
 		return rc;
@@ -279,8 +306,7 @@ listener_open(struct program *p, const char *key, const struct sockaddr_storage 
 }
 
 /** A listener of the configuration file appears or goes. Connections that it accepted live on. */
-static int
-on_ini_listener(void *arg, const struct sluice_ini_listener *il, bool add)
+static int on_ini_listener(void *arg, const struct sluice_ini_listener *il, bool add)
 {
 	struct program *p = arg;
 	struct sockaddr_storage ss;
@@ -289,7 +315,8 @@ on_ini_listener(void *arg, const struct sluice_ini_listener *il, bool add)
 	snprintf(key, sizeof(key), "%s %s port %u vrf %u", il->name != NULL ? il->name : "",
 	    il->addr != NULL ? il->addr : "*", il->port, il->vrf);
 	if (add) {
-		if (app_parse_addr(il->addr != NULL && strcmp(il->addr, "*") != 0 ? il->addr : "::", il->port, &ss) != 0)
+		if (app_parse_addr(il->addr != NULL && strcmp(il->addr, "*") != 0 ? il->addr : "::",
+			il->port, &ss) != 0)
 			return -EINVAL;
 		return listener_open(p, key, &ss, il->vrf, il->backlog);
 	}
@@ -303,8 +330,7 @@ on_ini_listener(void *arg, const struct sluice_ini_listener *il, bool add)
 	return -ENOENT;
 }
 
-static int
-load_config(struct program *p)
+static int load_config(struct program *p)
 {
 	char err[256] = "";
 	int rc = sluice_config_load(p->h.st, p->o.config, err, sizeof(err), on_ini_listener, p);
@@ -315,10 +341,10 @@ load_config(struct program *p)
 }
 
 /** Addresses, routes and listeners of the command line. */
-static int
-configure(struct program *p, unsigned int port)
+static int configure(struct program *p, unsigned int port)
 {
-	struct app_net net = {.ifname = "net0", .port = port, .addr = p->o.addr, .naddr = p->o.naddr};
+	struct app_net net = {
+	    .ifname = "net0", .port = port, .addr = p->o.addr, .naddr = p->o.naddr};
 	const char *any = "0.0.0.0";
 	int rc;
 
@@ -343,25 +369,26 @@ configure(struct program *p, unsigned int port)
 
 /* ---- the control thread ---- */
 
-static void
-print_stats(struct program *p, struct httpd_stats *last, double secs)
+static void print_stats(struct program *p, struct httpd_stats *last, double secs)
 {
 	struct httpd_stats s;
 	struct sluice_counters c;
 
 	for (size_t i = 0; i < sizeof(s) / sizeof(uint64_t); i++)
-		((uint64_t *)&s)[i] = __atomic_load_n((uint64_t *)&p->h.stats + i, __ATOMIC_RELAXED);
+		((uint64_t *)&s)[i] =
+		    __atomic_load_n((uint64_t *)&p->h.stats + i, __ATOMIC_RELAXED);
 	sluice_counters_sum(p->h.st, &c);
-	printf("open %llu  conn/s %.0f  req/s %.0f  Gbit/s %.2f  errors %llu  retrans %llu  nomem %llu\n",
+	printf("open %llu  conn/s %.0f  req/s %.0f  Gbit/s %.2f  errors %llu  retrans %llu  nomem "
+	       "%llu\n",
 	    (unsigned long long)s.open, (double)(s.conns - last->conns) / secs,
-	    (double)(s.requests - last->requests) / secs, (double)(s.bytes - last->bytes) * 8e-9 / secs,
-	    (unsigned long long)s.errors, (unsigned long long)c.tcp_retrans_segs, (unsigned long long)c.port_tx_nomem);
+	    (double)(s.requests - last->requests) / secs,
+	    (double)(s.bytes - last->bytes) * 8e-9 / secs, (unsigned long long)s.errors,
+	    (unsigned long long)c.tcp_retrans_segs, (unsigned long long)c.port_tx_nomem);
 	fflush(stdout);
 	*last = s;
 }
 
-static void *
-control(void *arg)
+static void *control(void *arg)
 {
 	struct program *p = arg;
 	struct httpd_stats last = {0};
@@ -387,9 +414,9 @@ control(void *arg)
 	return NULL;
 }
 
-/** Signals go to the control thread alone: blocked before the EAL makes threads, which inherit that. */
-static void
-block_signals(void)
+/** Signals go to the control thread alone: blocked before the EAL makes threads, which inherit
+ * that. */
+static void block_signals(void)
 {
 	sigset_t set;
 
@@ -402,22 +429,27 @@ block_signals(void)
 }
 
 /** Memory of files is not mapped for DMA: only devices without hardware may get it by reference. */
-static bool
-is_virtual(uint16_t port_id)
+static bool is_virtual(uint16_t port_id)
 {
 	struct rte_eth_dev_info info;
 
 	return rte_eth_dev_info_get(port_id, &info) == 0 && info.device != NULL &&
-	    strcmp(rte_bus_name(rte_dev_bus(info.device)), "vdev") == 0;
+	       strcmp(rte_bus_name(rte_dev_bus(info.device)), "vdev") == 0;
 }
 
-static int
-set_up(struct program *p, const struct sluice_tunables *t)
+static int set_up(struct program *p, const struct sluice_tunables *t)
 {
-	struct app_stack_params sp = {.name = "httpd", .nsqueues = 1, .max_connections = (uint32_t)p->o.connections,
-	    .mbufs = (unsigned int)p->o.mbufs, .tunables = t};
-	struct sluice_ethdev_params ep = {.size = sizeof(ep), .port_id = (uint16_t)p->o.port_id, .nqueues = 1,
-	    .rxd = (uint16_t)p->o.rxd, .txd = (uint16_t)p->o.txd, .mtu = (uint16_t)p->o.mtu,
+	struct app_stack_params sp = {.name = "httpd",
+	    .nsqueues = 1,
+	    .max_connections = (uint32_t)p->o.connections,
+	    .mbufs = (unsigned int)p->o.mbufs,
+	    .tunables = t};
+	struct sluice_ethdev_params ep = {.size = sizeof(ep),
+	    .port_id = (uint16_t)p->o.port_id,
+	    .nqueues = 1,
+	    .rxd = (uint16_t)p->o.rxd,
+	    .txd = (uint16_t)p->o.txd,
+	    .mtu = (uint16_t)p->o.mtu,
 	    .no_offload = !p->o.offload};
 	struct sluice_app app = httpd_app(&p->h);
 	int port, rc = app_stack_up(&sp, &p->stack);
@@ -439,8 +471,7 @@ set_up(struct program *p, const struct sluice_tunables *t)
 	return p->o.config != NULL ? load_config(p) : configure(p, (unsigned int)port);
 }
 
-int
-main(int argc, char **argv)
+int main(int argc, char **argv)
 {
 	static struct program p;
 	struct sluice_tunables tunables;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * One end of a connection, above the transport and below the engine. It knows two places in the payload pattern, a fixed
- * random string that both ends have: what is sent next and what must come next. Where a connection begins in it follows
- * from the client's address and port, so a byte that belongs elsewhere in the stream, or to another connection, differs.
+ * One end of a connection, above the transport and below the engine. It knows two places in the
+ * payload pattern, a fixed random string that both ends have: what is sent next and what must come
+ * next. Where a connection begins in it follows from the client's address and port, so a byte that
+ * belongs elsewhere in the stream, or to another connection, differs.
  */
 #include "testtcp.h"
 
@@ -14,8 +15,7 @@
 uint8_t *pattern;
 uint64_t pattern_iova;
 
-void
-pattern_fill(uint8_t *p)
+void pattern_fill(uint8_t *p)
 {
 	uint64_t x = 0x9e3779b97f4a7c15ull;
 
@@ -28,13 +28,12 @@ pattern_fill(uint8_t *p)
 	memcpy(p + PATTERN_LEN, p, PATTERN_PIECE);
 }
 
-int
-pattern_make(void)
+int pattern_make(void)
 {
 	const struct rte_memzone *mz;
 
-	mz = rte_memzone_reserve_aligned("testtcp_pattern", PATTERN_LEN + PATTERN_PIECE, SOCKET_ID_ANY,
-	    RTE_MEMZONE_IOVA_CONTIG, 64);
+	mz = rte_memzone_reserve_aligned("testtcp_pattern", PATTERN_LEN + PATTERN_PIECE,
+	    SOCKET_ID_ANY, RTE_MEMZONE_IOVA_CONTIG, 64);
 	if (mz == NULL)
 		return -ENOMEM;
 	pattern = mz->addr;
@@ -43,8 +42,7 @@ pattern_make(void)
 	return 0;
 }
 
-struct conn *
-conn_new(struct shard *sh)
+struct conn *conn_new(struct shard *sh)
 {
 	struct conn *c = calloc(1, sizeof(*c));
 
@@ -63,8 +61,7 @@ conn_new(struct shard *sh)
 	return c;
 }
 
-void
-conn_place(struct conn *c, const struct sockaddr *client)
+void conn_place(struct conn *c, const struct sockaddr *client)
 {
 	uint64_t h;
 	uint32_t out, back;
@@ -86,8 +83,7 @@ conn_place(struct conn *c, const struct sockaddr *client)
 	c->rx_idx = c->sh->ep->client ? back : out;
 }
 
-void
-conn_opened(struct conn *c)
+void conn_opened(struct conn *c)
 {
 	struct shard *sh = c->sh;
 
@@ -100,8 +96,7 @@ conn_opened(struct conn *c)
 		sh->role->opened(c);
 }
 
-static void
-starve(struct conn *c)
+static void starve(struct conn *c)
 {
 	bump(&c->sh->stats.nomem, 1);
 	if (!c->starved)
@@ -109,13 +104,13 @@ starve(struct conn *c)
 	c->starved = true;
 }
 
-void
-conn_push(struct conn *c)
+void conn_push(struct conn *c)
 {
 	struct shard *sh = c->sh;
 
 	while (c->tx_want != 0 && !c->blocked && !c->closing) {
-		ssize_t n = sh->tp->send(c, c->tx_want < PATTERN_PIECE ? (size_t)c->tx_want : PATTERN_PIECE);
+		ssize_t n = sh->tp->send(
+		    c, c->tx_want < PATTERN_PIECE ? (size_t)c->tx_want : PATTERN_PIECE);
 
 		if (n < 0) {
 			if (n == -EAGAIN)
@@ -134,16 +129,14 @@ conn_push(struct conn *c)
 	}
 }
 
-void
-conn_send(struct conn *c, uint64_t n)
+void conn_send(struct conn *c, uint64_t n)
 {
 	c->tx_want += n;
 	if (!c->starved && !c->fresh)
 		conn_push(c);
 }
 
-void
-conn_check(struct conn *c, const void *data, size_t n)
+void conn_check(struct conn *c, const void *data, size_t n)
 {
 	const uint8_t *p = data;
 
@@ -163,8 +156,7 @@ conn_check(struct conn *c, const void *data, size_t n)
 	}
 }
 
-void
-conn_close(struct conn *c)
+void conn_close(struct conn *c)
 {
 	struct shard *sh = c->sh;
 
@@ -186,14 +178,12 @@ conn_close(struct conn *c)
 }
 
 /** Has the load asked for this end? Otherwise it is a loss. */
-static bool
-may_end(const struct conn *c)
+static bool may_end(const struct conn *c)
 {
 	return c->sh->engine->reopen || c->sh->phase >= PH_CLOSE || c->closing;
 }
 
-void
-conn_ended(struct conn *c)
+void conn_ended(struct conn *c)
 {
 	struct shard *sh = c->sh;
 
@@ -206,8 +196,7 @@ conn_ended(struct conn *c)
 		conn_close(c);
 }
 
-void
-conn_lost(struct conn *c, int err)
+void conn_lost(struct conn *c, int err)
 {
 	struct shard *sh = c->sh;
 
@@ -220,8 +209,7 @@ conn_lost(struct conn *c, int err)
 	conn_close(c);
 }
 
-void
-conn_gone(struct conn *c)
+void conn_gone(struct conn *c)
 {
 	struct shard *sh = c->sh;
 
@@ -238,8 +226,7 @@ conn_gone(struct conn *c)
 	TAILQ_INSERT_TAIL(&sh->dead, c, link);
 }
 
-void
-conn_reap(struct shard *sh)
+void conn_reap(struct shard *sh)
 {
 	struct conn *c;
 
@@ -250,8 +237,7 @@ conn_reap(struct shard *sh)
 	}
 }
 
-void
-conn_fresh(struct conn *c)
+void conn_fresh(struct conn *c)
 {
 	c->fresh = true;
 	TAILQ_INSERT_TAIL(&c->sh->fresh, c, pending);
@@ -259,8 +245,7 @@ conn_fresh(struct conn *c)
 
 /* ---- requests and answers ---- */
 
-void
-conn_request(struct conn *c, uint64_t when)
+void conn_request(struct conn *c, uint64_t when)
 {
 	if (c->when == NULL) {
 		c->when1 = when;
@@ -274,8 +259,7 @@ conn_request(struct conn *c, uint64_t when)
 	conn_send(c, c->sh->cfg->req);
 }
 
-void
-conn_answered(struct conn *c, uint64_t tsc)
+void conn_answered(struct conn *c, uint64_t tsc)
 {
 	struct shard *sh = c->sh;
 	uint64_t when = c->when1;
@@ -292,8 +276,7 @@ conn_answered(struct conn *c, uint64_t tsc)
 		hist_record(&sh->hist, tsc > when ? app_cycles_to_ns(tsc - when) : 0);
 }
 
-struct conn *
-shard_pick(struct shard *sh)
+struct conn *shard_pick(struct shard *sh)
 {
 	if (sh->inflight >= (uint64_t)sh->established * sh->cfg->depth)
 		return NULL;
@@ -310,8 +293,7 @@ shard_pick(struct shard *sh)
 
 /* ---- once a pass ---- */
 
-static int
-open_more(struct shard *sh)
+static int open_more(struct shard *sh)
 {
 	int work = 0;
 
@@ -338,8 +320,7 @@ open_more(struct shard *sh)
 	return work;
 }
 
-static void
-begin_close(struct shard *sh)
+static void begin_close(struct shard *sh)
 {
 	struct conn *c, *next;
 
@@ -351,8 +332,7 @@ begin_close(struct shard *sh)
 	}
 }
 
-void
-shard_enter(struct shard *sh, enum phase ph)
+void shard_enter(struct shard *sh, enum phase ph)
 {
 	if (ph >= PH_MEASURE && sh->phase < PH_MEASURE) {
 		sh->base = sh->stats;
@@ -366,8 +346,7 @@ shard_enter(struct shard *sh, enum phase ph)
 		begin_close(sh);
 }
 
-int
-shard_tick(struct shard *sh)
+int shard_tick(struct shard *sh)
 {
 	struct conns again = TAILQ_HEAD_INITIALIZER(again);
 	struct conn *c;
@@ -399,6 +378,7 @@ shard_tick(struct shard *sh)
 	__atomic_store_n(&sh->shown_established, sh->established, __ATOMIC_RELAXED);
 	__atomic_store_n(&sh->shown_idle,
 	    sh->phase >= PH_DRAIN && sh->inflight == 0 &&
-	    (!sh->engine->whole || !sh->ep->client || sh->due >= sh->live), __ATOMIC_RELAXED);
+		(!sh->engine->whole || !sh->ep->client || sh->due >= sh->live),
+	    __ATOMIC_RELAXED);
 	return work;
 }

@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * idle: many connections that do nothing. Each exchanges one request and response when it opens, and once more at the end:
- * one that died meanwhile does not answer. What counts is the memory that they take and how fast they opened.
+ * idle: many connections that do nothing. Each exchanges one request and response when it opens,
+ * and once more at the end: one that died meanwhile does not answer. What counts is the memory that
+ * they take and how fast they opened.
  */
 #include "testtcp.h"
 
-static void
-client_opened(struct conn *c)
+static void client_opened(struct conn *c)
 {
 	conn_request(c, rte_rdtsc());
 }
 
-static void
-client_received(struct conn *c, size_t n)
+static void client_received(struct conn *c, size_t n)
 {
 	c->rx_have += n;
 	if (c->rx_have >= c->sh->cfg->resp && c->inflight != 0) {
@@ -21,8 +20,7 @@ client_received(struct conn *c, size_t n)
 	}
 }
 
-static void
-server_received(struct conn *c, size_t n)
+static void server_received(struct conn *c, size_t n)
 {
 	c->rx_have += n;
 	while (c->rx_have >= c->sh->cfg->req && !c->closing) {
@@ -33,8 +31,7 @@ server_received(struct conn *c, size_t n)
 }
 
 /** The last round, some at a time: due counts those that were asked. */
-static int
-client_tick(struct shard *sh)
+static int client_tick(struct shard *sh)
 {
 	int work = 0;
 

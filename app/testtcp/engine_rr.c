@@ -1,19 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * rr: each connection keeps `depth` requests under way. Closed loop: an answer sends the next request, one time stamp
- * serves both. Open loop (--rate): requests are due at fixed times whatever the answers do; one that finds all connections
- * busy waits, and its wait counts, or the latency would leave out just the bad moments.
+ * rr: each connection keeps `depth` requests under way. Closed loop: an answer sends the next
+ * request, one time stamp serves both. Open loop (--rate): requests are due at fixed times whatever
+ * the answers do; one that finds all connections busy waits, and its wait counts, or the latency
+ * would leave out just the bad moments.
  */
 #include "testtcp.h"
 
-static bool
-loaded(const struct shard *sh)
+static bool loaded(const struct shard *sh)
 {
 	return sh->phase == PH_WARMUP || sh->phase == PH_MEASURE;
 }
 
-static void
-client_opened(struct conn *c)
+static void client_opened(struct conn *c)
 {
 	/* The load begins when all are open: see tick. */
 	if (loaded(c->sh) && c->sh->cfg->rate == 0)
@@ -21,8 +20,7 @@ client_opened(struct conn *c)
 			conn_request(c, rte_rdtsc());
 }
 
-static void
-client_received(struct conn *c, size_t n)
+static void client_received(struct conn *c, size_t n)
 {
 	struct shard *sh = c->sh;
 	uint64_t resp = sh->cfg->resp, tsc;
@@ -42,8 +40,7 @@ client_received(struct conn *c, size_t n)
 	}
 }
 
-static void
-server_received(struct conn *c, size_t n)
+static void server_received(struct conn *c, size_t n)
 {
 	const struct config *cfg = c->sh->cfg;
 	uint64_t k = 1;
@@ -59,8 +56,7 @@ server_received(struct conn *c, size_t n)
 }
 
 /** Start the closed loop on every connection, once. */
-static int
-start_all(struct shard *sh)
+static int start_all(struct shard *sh)
 {
 	struct conn *c;
 	int work = 0;
@@ -78,8 +74,7 @@ start_all(struct shard *sh)
 	return work;
 }
 
-static int
-client_tick(struct shard *sh)
+static int client_tick(struct shard *sh)
 {
 	uint64_t tsc;
 	int work = 0;

@@ -1,28 +1,28 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * stream: as many bytes as go through, in pieces of REQ from client to server and, when RESP is given, in pieces of RESP
- * the other way at the same time. A piece counts as a transaction when it has arrived whole.
+ * stream: as many bytes as go through, in pieces of REQ from client to server and, when RESP is
+ * given, in pieces of RESP the other way at the same time. A piece counts as a transaction when it
+ * has arrived whole.
  */
 #include "testtcp.h"
 
-static uint64_t
-piece(const struct conn *c)
+static uint64_t piece(const struct conn *c)
 {
 	return c->sh->ep->client ? c->sh->cfg->req : c->sh->cfg->resp;
 }
 
-static void
-more(struct conn *c)
+static void more(struct conn *c)
 {
-	/* A server with a peer elsewhere is not told when that one drains: it stops when the connection ends. */
-	while (c->tx_want == 0 && !c->blocked && !c->closing && !c->starved && !c->ended && c->sh->phase < PH_DRAIN &&
-	    piece(c) != 0)
-		for (unsigned int i = 0; i < 4 && c->tx_want == 0 && !c->blocked && !c->closing; i++)
+	/* A server with a peer elsewhere is not told when that one drains: it stops when the
+	 * connection ends. */
+	while (c->tx_want == 0 && !c->blocked && !c->closing && !c->starved && !c->ended &&
+	       c->sh->phase < PH_DRAIN && piece(c) != 0)
+		for (unsigned int i = 0; i < 4 && c->tx_want == 0 && !c->blocked && !c->closing;
+		     i++)
 			conn_send(c, piece(c));
 }
 
-static void
-received(struct conn *c, size_t n)
+static void received(struct conn *c, size_t n)
 {
 	uint64_t size = c->sh->ep->client ? c->sh->cfg->resp : c->sh->cfg->req;
 

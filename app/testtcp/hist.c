@@ -4,8 +4,7 @@
 
 #include <string.h>
 
-uint64_t
-hist_low(unsigned int index)
+uint64_t hist_low(unsigned int index)
 {
 	unsigned int shift;
 
@@ -15,15 +14,13 @@ hist_low(unsigned int index)
 	return (uint64_t)(HIST_SUB + (index & (HIST_SUB - 1))) << shift;
 }
 
-void
-hist_reset(struct hist *h)
+void hist_reset(struct hist *h)
 {
 	memset(h, 0, sizeof(*h));
 	h->min = UINT64_MAX;
 }
 
-void
-hist_merge(struct hist *a, const struct hist *b)
+void hist_merge(struct hist *a, const struct hist *b)
 {
 	a->count += b->count;
 	a->min = b->min < a->min ? b->min : a->min;
@@ -32,8 +29,7 @@ hist_merge(struct hist *a, const struct hist *b)
 		a->bucket[i] += b->bucket[i];
 }
 
-uint64_t
-hist_quantile(const struct hist *h, double q)
+uint64_t hist_quantile(const struct hist *h, double q)
 {
 	uint64_t rank, sum = 0;
 

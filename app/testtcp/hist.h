@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Histogram of latencies, log-linear: each power of two is cut into 32 equal buckets, so a value is known to 1/32 (3 %)
- * over the whole range of 64 bits, in a fixed 15 KiB, and recording is a shift and an increment.
+ * Histogram of latencies, log-linear: each power of two is cut into 32 equal buckets, so a value is
+ * known to 1/32 (3 %) over the whole range of 64 bits, in a fixed 15 KiB, and recording is a shift
+ * and an increment.
  */
 #ifndef TESTTCP_HIST_H
 #define TESTTCP_HIST_H
@@ -17,9 +18,9 @@ struct hist {
 	uint64_t bucket[HIST_BUCKETS];
 };
 
-/** Values below 2 * HIST_SUB have a bucket each; above, the bucket is the exponent and the 5 bits below the top one. */
-static inline unsigned int
-hist_index(uint64_t v)
+/** Values below 2 * HIST_SUB have a bucket each; above, the bucket is the exponent and the 5 bits
+ * below the top one. */
+static inline unsigned int hist_index(uint64_t v)
 {
 	unsigned int shift;
 
@@ -34,11 +35,11 @@ uint64_t hist_low(unsigned int index);
 void hist_reset(struct hist *h);
 /** Add what b has to a. */
 void hist_merge(struct hist *a, const struct hist *b);
-/** The value that a share q (0..1) of all does not exceed; 0 when empty. Highest of its bucket, never above max. */
+/** The value that a share q (0..1) of all does not exceed; 0 when empty. Highest of its bucket,
+ * never above max. */
 uint64_t hist_quantile(const struct hist *h, double q);
 
-static inline void
-hist_record(struct hist *h, uint64_t v)
+static inline void hist_record(struct hist *h, uint64_t v)
 {
 	h->count++;
 	h->min = v < h->min ? v : h->min;

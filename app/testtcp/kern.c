@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The transport over kernel sockets: non-blocking, one edge-triggered epoll set per shard, the same engines above. So the
- * kernel's figures differ from sluice's by the stack alone. CUBIC on both.
+ * The transport over kernel sockets: non-blocking, one edge-triggered epoll set per shard, the same
+ * engines above. So the kernel's figures differ from sluice's by the stack alone. CUBIC on both.
  */
 #include "testtcp.h"
 
@@ -22,32 +22,32 @@ struct kernel {
 	uint8_t *buf;
 };
 
-static int
-set_cubic(int fd)
+static int set_cubic(int fd)
 {
 	static const char name[] = "cubic";
 	int one = 1;
 
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	return setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, sizeof(name) - 1) != 0 ? -errno : 0;
+	return setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, sizeof(name) - 1) != 0 ? -errno
+											: 0;
 }
 
-static int
-watch(struct shard *sh, struct conn *c)
+static int watch(struct shard *sh, struct conn *c)
 {
 	struct kernel *k = sh->tp_data;
-	struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = c};
+	struct epoll_event ev = {
+	    .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = c};
 
 	return epoll_ctl(k->epfd, EPOLL_CTL_ADD, (int)c->handle, &ev) != 0 ? -errno : 0;
 }
 
-static int
-kn_open(struct conn *c)
+static int kn_open(struct conn *c)
 {
 	struct endpoint *ep = c->sh->ep;
 	struct kernel *k = c->sh->tp_data;
 	struct sockaddr_storage from = ep->local;
-	int fd = socket(ep->peer.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1, rc;
+	int fd = socket(ep->peer.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1,
+	    rc;
 
 	if (fd < 0) {
 		c->handle = UINT64_MAX;
@@ -63,13 +63,13 @@ kn_open(struct conn *c)
 		if (bind(fd, (struct sockaddr *)&from, app_addr_len(&from)) != 0)
 			return -errno;
 	}
-	if (connect(fd, (struct sockaddr *)&ep->peer, app_addr_len(&ep->peer)) != 0 && errno != EINPROGRESS)
+	if (connect(fd, (struct sockaddr *)&ep->peer, app_addr_len(&ep->peer)) != 0 &&
+	    errno != EINPROGRESS)
 		return -errno;
 	return watch(c->sh, c);
 }
 
-static ssize_t
-kn_send(struct conn *c, size_t n)
+static ssize_t kn_send(struct conn *c, size_t n)
 {
 	ssize_t rc = send((int)c->handle, pattern + c->tx_idx, n, MSG_NOSIGNAL);
 
@@ -78,23 +78,22 @@ kn_send(struct conn *c, size_t n)
 	return errno == EWOULDBLOCK ? -EAGAIN : errno == ENOMEM ? -ENOBUFS : -errno;
 }
 
-static void
-kn_close(struct conn *c)
+static void kn_close(struct conn *c)
 {
 	if (c->handle != UINT64_MAX)
 		close((int)c->handle);
 	conn_gone(c);
 }
 
-static void
-accept_all(struct shard *sh)
+static void accept_all(struct shard *sh)
 {
 	struct kernel *k = sh->tp_data;
 
 	for (unsigned int i = 0; i < EVENTS; i++) {
 		struct sockaddr_storage ss;
 		socklen_t len = sizeof(ss);
-		int fd = accept4(k->listener, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int fd = accept4(
+		    k->listener, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		struct conn *c;
 
 		if (fd < 0)
@@ -113,8 +112,7 @@ accept_all(struct shard *sh)
 }
 
 /** Read until nothing is left; returns false when c is closed. */
-static bool
-read_all(struct conn *c)
+static bool read_all(struct conn *c)
 {
 	struct kernel *k = c->sh->tp_data;
 
@@ -138,8 +136,7 @@ read_all(struct conn *c)
 	}
 }
 
-static void
-on_event(struct conn *c, uint32_t events)
+static void on_event(struct conn *c, uint32_t events)
 {
 	struct sockaddr_storage ss;
 	socklen_t len = sizeof(ss);
@@ -174,8 +171,7 @@ on_event(struct conn *c, uint32_t events)
 	}
 }
 
-static int
-kn_poll(struct shard *sh)
+static int kn_poll(struct shard *sh)
 {
 	struct kernel *k = sh->tp_data;
 	struct epoll_event ev[EVENTS];
@@ -190,8 +186,7 @@ kn_poll(struct shard *sh)
 	return (n > 0 ? n : 0) + shard_tick(sh);
 }
 
-static int
-kn_up(struct endpoint *ep)
+static int kn_up(struct endpoint *ep)
 {
 	struct rlimit rl;
 	uint64_t need = ep->cfg->connections * (ep->cfg->role == ROLE_BOTH ? 2 : 1) + 64;
@@ -201,8 +196,8 @@ kn_up(struct endpoint *ep)
 		setrlimit(RLIMIT_NOFILE, &rl);
 	}
 	if (ep->cfg->role != ROLE_SERVER && rl.rlim_cur < need) {
-		app_err("%llu descriptors are needed, %llu allowed (ulimit -n)", (unsigned long long)need,
-		    (unsigned long long)rl.rlim_cur);
+		app_err("%llu descriptors are needed, %llu allowed (ulimit -n)",
+		    (unsigned long long)need, (unsigned long long)rl.rlim_cur);
 		return -EMFILE;
 	}
 	for (unsigned int i = 0; i < ep->nshards; i++) {
@@ -220,8 +215,7 @@ kn_up(struct endpoint *ep)
 	return 0;
 }
 
-static int
-listen_one(struct endpoint *ep, struct kernel *k)
+static int listen_one(struct endpoint *ep, struct kernel *k)
 {
 	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = NULL};
 	int one = 1, rc;
@@ -238,32 +232,31 @@ listen_one(struct endpoint *ep, struct kernel *k)
 		return rc;
 	}
 	if (bind(k->listener, (struct sockaddr *)&ep->peer, app_addr_len(&ep->peer)) != 0 ||
-	    listen(k->listener, 4096) != 0 || epoll_ctl(k->epfd, EPOLL_CTL_ADD, k->listener, &ev) != 0)
+	    listen(k->listener, 4096) != 0 ||
+	    epoll_ctl(k->epfd, EPOLL_CTL_ADD, k->listener, &ev) != 0)
 		return -errno;
 	return 0;
 }
 
-static int
-kn_listen(struct endpoint *ep)
+static int kn_listen(struct endpoint *ep)
 {
 	for (unsigned int i = 0; i < ep->nshards; i++) {
 		int rc = listen_one(ep, ep->shard[i].tp_data);
 
 		if (rc != 0) {
-			app_err("listen on port %llu: %s", (unsigned long long)ep->cfg->port, strerror(-rc));
+			app_err("listen on port %llu: %s", (unsigned long long)ep->cfg->port,
+			    strerror(-rc));
 			return rc;
 		}
 	}
 	return 0;
 }
 
-static void
-kn_leave(struct shard *sh)
+static void kn_leave(struct shard *sh)
 {
 }
 
-static int
-kn_down(struct endpoint *ep)
+static int kn_down(struct endpoint *ep)
 {
 	for (unsigned int i = 0; i < ep->nshards; i++) {
 		struct kernel *k = ep->shard[i].tp_data;

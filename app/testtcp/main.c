@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * sluice-testtcp: reads options, makes the ends and what joins them, runs, reports. Exit status: 0; 1 when bytes were
- * wrong, connections were lost or something did not start; 2 for a mistake on the command line.
+ * sluice-testtcp: reads options, makes the ends and what joins them, runs, reports. Exit status: 0;
+ * 1 when bytes were wrong, connections were lost or something did not start; 2 for a mistake on the
+ * command line.
  */
 #include "testtcp.h"
 
@@ -11,32 +12,36 @@
 #include <rte_eal.h>
 #include <rte_lcore.h>
 
-const struct engine *const engines[] = {&engine_rr, &engine_stream, &engine_connect, &engine_idle, NULL};
+const struct engine *const engines[] = {
+    &engine_rr, &engine_stream, &engine_connect, &engine_idle, NULL};
 
-static void
-usage(FILE *f, bool full)
+static void usage(FILE *f, bool full)
 {
-	fprintf(f, "usage: sluice-testtcp [EAL options] -- [--engine NAME] [--role server|client|both] [options]\n");
+	fprintf(f, "usage: sluice-testtcp [EAL options] -- [--engine NAME] [--role "
+		   "server|client|both] [options]\n");
 	if (!full) {
-		fprintf(f, "       sluice-testtcp --no-huge --no-pci -m 512 -- --role both --link wire --engine rr\n"
+		fprintf(f, "       sluice-testtcp --no-huge --no-pci -m 512 -- --role both --link "
+			   "wire --engine rr\n"
 			   "       sluice-testtcp --help tells all\n");
 		return;
 	}
-	fprintf(f, "\nLoad for TCP, and what it takes: over DPDK ports, over memory, or on the kernel's sockets.\n\nEngines:\n");
+	fprintf(f, "\nLoad for TCP, and what it takes: over DPDK ports, over memory, or on the "
+		   "kernel's sockets.\n\nEngines:\n");
 	for (unsigned int i = 0; engines[i] != NULL; i++)
 		fprintf(f, "  %-8s %s\n", engines[i]->name, engines[i]->help);
 	fprintf(f, "\nOptions (sizes take k, m, g; times ns, us, ms, s, min):\n");
 	opts_help(f);
-	fprintf(f,
-	    "  --help                           this text\n"
-	    "\nEach EAL lcore polls one squeue. With --role both the lcores are shared out between the two stacks; a single one\n"
-	    "runs both. Exit status: 1 when bytes were wrong or connections were lost, 2 for a wrong command line.\n"
-	    "\nNo NIC, hugepage or second core is needed for:\n"
-	    "  sluice-testtcp --no-huge --no-pci -m 512 -- --role both --link wire --engine rr --connections 64\n");
+	fprintf(f, "  --help                           this text\n"
+		   "\nEach EAL lcore polls one squeue. With --role both the lcores are shared out "
+		   "between the two stacks; a single one\n"
+		   "runs both. Exit status: 1 when bytes were wrong or connections were lost, 2 "
+		   "for a wrong command line.\n"
+		   "\nNo NIC, hugepage or second core is needed for:\n"
+		   "  sluice-testtcp --no-huge --no-pci -m 512 -- --role both --link wire --engine "
+		   "rr --connections 64\n");
 }
 
-static const struct engine *
-find_engine(const char *name)
+static const struct engine *find_engine(const char *name)
 {
 	for (unsigned int i = 0; engines[i] != NULL; i++)
 		if (strcmp(engines[i]->name, name) == 0)
@@ -45,8 +50,7 @@ find_engine(const char *name)
 }
 
 /** Options that depend on the engine. 0, or -EINVAL after a message. */
-static int
-settle(struct config *cfg, const struct engine *e)
+static int settle(struct config *cfg, const struct engine *e)
 {
 	struct sluice_tunables t;
 	char err[200];
@@ -61,7 +65,8 @@ settle(struct config *cfg, const struct engine *e)
 	} else if (!cfg->has_resp) {
 		cfg->resp = e->min_size != 0 ? cfg->req : e->resp;
 	}
-	if (cfg->req < e->min_size || cfg->resp < e->min_size || (e == &engine_stream && cfg->req + cfg->resp == 0)) {
+	if (cfg->req < e->min_size || cfg->resp < e->min_size ||
+	    (e == &engine_stream && cfg->req + cfg->resp == 0)) {
 		app_err("--size: engine %s needs at least one byte", e->name);
 		return -EINVAL;
 	}
@@ -78,12 +83,14 @@ settle(struct config *cfg, const struct engine *e)
 	return 0;
 }
 
-/** Addresses of an end: as given, else 10.0.0.1 (client) and .2 on a wire, loopback for the kernel. */
-static void
-set_addresses(struct endpoint *ep, const struct config *cfg)
+/** Addresses of an end: as given, else 10.0.0.1 (client) and .2 on a wire, loopback for the kernel.
+ */
+static void set_addresses(struct endpoint *ep, const struct config *cfg)
 {
-	bool v6 = cfg->has_peer ? cfg->peer.ss_family == AF_INET6 : cfg->has_local && cfg->local.ss_family == AF_INET6;
-	const char *server = cfg->stack == STACK_KERNEL ? (v6 ? "::1" : "127.0.0.1") : (v6 ? "fd00::2" : "10.0.0.2");
+	bool v6 = cfg->has_peer ? cfg->peer.ss_family == AF_INET6
+				: cfg->has_local && cfg->local.ss_family == AF_INET6;
+	const char *server =
+	    cfg->stack == STACK_KERNEL ? (v6 ? "::1" : "127.0.0.1") : (v6 ? "fd00::2" : "10.0.0.2");
 	const char *client = cfg->stack == STACK_KERNEL ? server : (v6 ? "fd00::1" : "10.0.0.1");
 
 	app_parse_addr(server, (uint16_t)cfg->port, &ep->peer);
@@ -98,7 +105,8 @@ set_addresses(struct endpoint *ep, const struct config *cfg)
 	} else {
 		ep->local = ep->peer;
 	}
-	if (!ep->client && cfg->role == ROLE_SERVER && cfg->has_local) { /* what a kernel server binds to */
+	if (!ep->client && cfg->role == ROLE_SERVER &&
+	    cfg->has_local) { /* what a kernel server binds to */
 		ep->peer = cfg->local;
 		if (ep->peer.ss_family == AF_INET)
 			((struct sockaddr_in *)&ep->peer)->sin_port = htons((uint16_t)cfg->port);
@@ -107,8 +115,7 @@ set_addresses(struct endpoint *ep, const struct config *cfg)
 	}
 }
 
-static int
-make_endpoint(struct run *r, struct endpoint *ep, bool client, unsigned int nshards)
+static int make_endpoint(struct run *r, struct endpoint *ep, bool client, unsigned int nshards)
 {
 	struct config *cfg = r->cfg;
 
@@ -130,9 +137,11 @@ make_endpoint(struct run *r, struct endpoint *ep, bool client, unsigned int nsha
 		sh->tp = ep->tp;
 		sh->cfg = cfg;
 		sh->id = i;
-		sh->target = (uint32_t)(cfg->connections / nshards + (i < cfg->connections % nshards));
+		sh->target =
+		    (uint32_t)(cfg->connections / nshards + (i < cfg->connections % nshards));
 		if (cfg->rate != 0)
-			sh->due_step = (uint64_t)((double)rte_get_tsc_hz() * 65536.0 * nshards / (double)cfg->rate);
+			sh->due_step = (uint64_t)((double)rte_get_tsc_hz() * 65536.0 * nshards /
+						  (double)cfg->rate);
 		TAILQ_INIT(&sh->conns);
 		TAILQ_INIT(&sh->fresh);
 		TAILQ_INIT(&sh->starved);
@@ -142,12 +151,14 @@ make_endpoint(struct run *r, struct endpoint *ep, bool client, unsigned int nsha
 	return 0;
 }
 
-static int
-make_wire(struct run *r, unsigned int nshards)
+static int make_wire(struct run *r, unsigned int nshards)
 {
 	const struct config *cfg = r->cfg;
-	struct sluice_wire_params p = {.size = sizeof(p), .nqueues = {(uint16_t)nshards, (uint16_t)nshards},
-	    .depth = (uint32_t)cfg->rxd, .mtu = (uint16_t)cfg->mtu, .threads = rte_lcore_count() > 1};
+	struct sluice_wire_params p = {.size = sizeof(p),
+	    .nqueues = {(uint16_t)nshards, (uint16_t)nshards},
+	    .depth = (uint32_t)cfg->rxd,
+	    .mtu = (uint16_t)cfg->mtu,
+	    .threads = rte_lcore_count() > 1};
 	struct sluice_driver d[2];
 	int rc;
 
@@ -169,8 +180,7 @@ make_wire(struct run *r, unsigned int nshards)
 	return 0;
 }
 
-static int
-set_up(struct run *r)
+static int set_up(struct run *r)
 {
 	struct config *cfg = r->cfg;
 	unsigned int n = rte_lcore_count(), ns;
@@ -196,8 +206,7 @@ set_up(struct run *r)
 	return rc;
 }
 
-static int
-tear_down(struct run *r)
+static int tear_down(struct run *r)
 {
 	int rc = 0;
 
@@ -215,8 +224,7 @@ tear_down(struct run *r)
 }
 
 /** Did every byte arrive, right, and did every connection live as long as it should? */
-static bool
-clean(struct run *r)
+static bool clean(struct run *r)
 {
 	struct stats s, c;
 
@@ -229,13 +237,12 @@ clean(struct run *r)
 	run_sum(r, &r->ep[1], &c);
 	if (s.rx_bytes == c.tx_bytes)
 		return true;
-	app_err("the client sent %llu bytes, the server received %llu", (unsigned long long)c.tx_bytes,
-	    (unsigned long long)s.rx_bytes);
+	app_err("the client sent %llu bytes, the server received %llu",
+	    (unsigned long long)c.tx_bytes, (unsigned long long)s.rx_bytes);
 	return false;
 }
 
-int
-main(int argc, char **argv)
+int main(int argc, char **argv)
 {
 	static struct config cfg;
 	static struct run r = {.cfg = &cfg};

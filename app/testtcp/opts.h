@@ -6,9 +6,19 @@
 #include <stdio.h>
 #include "../common/parse.h"
 
-enum { ROLE_SERVER, ROLE_CLIENT, ROLE_BOTH };
-enum { LINK_WIRE, LINK_PORT };
-enum { STACK_SLUICE, STACK_KERNEL };
+enum {
+	ROLE_SERVER,
+	ROLE_CLIENT,
+	ROLE_BOTH
+};
+enum {
+	LINK_WIRE,
+	LINK_PORT
+};
+enum {
+	STACK_SLUICE,
+	STACK_KERNEL
+};
 
 #define MAX_LOCAL 1024
 #define MAX_TUNABLES 32

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What a run found, as text and as JSON (doc/testtcp.md tells each field). Read after all lcores have stopped. */
+/* What a run found, as text and as JSON (doc/testtcp.md tells each field). Read after all lcores
+ * have stopped. */
 #include "testtcp.h"
 
 #include <string.h>
@@ -14,15 +15,13 @@ struct result {
 	double tps, cps, gbps, cycles;
 };
 
-static void
-add_diff(struct stats *out, const struct stats *end, const struct stats *base)
+static void add_diff(struct stats *out, const struct stats *end, const struct stats *base)
 {
 	for (size_t i = 0; i < sizeof(*out) / sizeof(uint64_t); i++)
 		((uint64_t *)out)[i] += ((const uint64_t *)end)[i] - ((const uint64_t *)base)[i];
 }
 
-static void
-compute(const struct run *r, struct result *x)
+static void compute(const struct run *r, struct result *x)
 {
 	memset(x, 0, sizeof(*x));
 	hist_reset(&x->hist);
@@ -54,8 +53,7 @@ compute(const struct run *r, struct result *x)
 		x->cycles = (double)x->all.busy_cycles / (double)x->sub.transactions;
 }
 
-void
-report_text(struct run *r)
+void report_text(struct run *r)
 {
 	FILE *f = r->cfg->json != NULL && strcmp(r->cfg->json, "-") == 0 ? stderr : stdout;
 	struct stats total;
@@ -63,13 +61,17 @@ report_text(struct run *r)
 
 	compute(r, &x);
 	run_sum(r, NULL, &total);
-	fprintf(f, "%s %s: %.0f trans/s  %.0f conn/s  %.3f Gbit/s  over %.1f s\n", r->cfg->stack == STACK_KERNEL ? "kernel" : "sluice",
-	    r->engine->name, x.tps, x.cps, x.gbps, x.secs);
+	fprintf(f, "%s %s: %.0f trans/s  %.0f conn/s  %.3f Gbit/s  over %.1f s\n",
+	    r->cfg->stack == STACK_KERNEL ? "kernel" : "sluice", r->engine->name, x.tps, x.cps,
+	    x.gbps, x.secs);
 	if (x.hist.count != 0)
-		fprintf(f, "latency us: min %.2f  p50 %.2f  p99 %.2f  p999 %.2f  max %.2f\n", (double)x.hist.min * 1e-3,
-		    (double)hist_quantile(&x.hist, 0.5) * 1e-3, (double)hist_quantile(&x.hist, 0.99) * 1e-3,
+		fprintf(f, "latency us: min %.2f  p50 %.2f  p99 %.2f  p999 %.2f  max %.2f\n",
+		    (double)x.hist.min * 1e-3, (double)hist_quantile(&x.hist, 0.5) * 1e-3,
+		    (double)hist_quantile(&x.hist, 0.99) * 1e-3,
 		    (double)hist_quantile(&x.hist, 0.999) * 1e-3, (double)x.hist.max * 1e-3);
-	fprintf(f, "cycles/trans %.0f  retransmits %llu  drops %llu  bytes/connection %llu  lost %llu  wrong bytes %llu\n",
+	fprintf(f,
+	    "cycles/trans %.0f  retransmits %llu  drops %llu  bytes/connection %llu  lost %llu  "
+	    "wrong bytes %llu\n",
 	    x.cycles, (unsigned long long)r->retrans, (unsigned long long)run_drops(r),
 	    (unsigned long long)r->mem_per_conn, (unsigned long long)(total.lost + r->unopened),
 	    (unsigned long long)total.errors);
@@ -77,8 +79,7 @@ report_text(struct run *r)
 
 /* ---- JSON ---- */
 
-static void
-put_string(FILE *f, const char *s)
+static void put_string(FILE *f, const char *s)
 {
 	fputc('"', f);
 	for (; *s != '\0'; s++) {
@@ -92,8 +93,7 @@ put_string(FILE *f, const char *s)
 	fputc('"', f);
 }
 
-static void
-put_environment(FILE *f, const struct run *r)
+static void put_environment(FILE *f, const struct run *r)
 {
 	char cpu[256] = "", line[256];
 	struct utsname u;
@@ -105,7 +105,8 @@ put_environment(FILE *f, const struct run *r)
 	if (p != NULL)
 		fclose(p);
 	uname(&u);
-	fprintf(f, "  \"environment\": {\"sluice\": \"%s\", \"dpdk\": \"%s\", \"compiler\": ", sluice_version(), rte_version());
+	fprintf(f, "  \"environment\": {\"sluice\": \"%s\", \"dpdk\": \"%s\", \"compiler\": ",
+	    sluice_version(), rte_version());
 	put_string(f, __VERSION__);
 	fprintf(f, ", \"kernel\": ");
 	put_string(f, u.release);
@@ -119,12 +120,13 @@ put_environment(FILE *f, const struct run *r)
 	fprintf(f, "]},\n");
 }
 
-static void
-put_latency(FILE *f, const struct hist *h)
+static void put_latency(FILE *f, const struct hist *h)
 {
 	bool first = true;
 
-	fprintf(f, "  \"latency_ns\": {\"count\": %llu, \"min\": %llu, \"p50\": %llu, \"p99\": %llu, \"p999\": %llu, \"max\": %llu, \"histogram\": [",
+	fprintf(f,
+	    "  \"latency_ns\": {\"count\": %llu, \"min\": %llu, \"p50\": %llu, \"p99\": %llu, "
+	    "\"p999\": %llu, \"max\": %llu, \"histogram\": [",
 	    (unsigned long long)h->count, (unsigned long long)(h->count != 0 ? h->min : 0),
 	    (unsigned long long)hist_quantile(h, 0.5), (unsigned long long)hist_quantile(h, 0.99),
 	    (unsigned long long)hist_quantile(h, 0.999), (unsigned long long)h->max);
@@ -138,8 +140,7 @@ put_latency(FILE *f, const struct hist *h)
 	fprintf(f, "]},\n");
 }
 
-static void
-put_ports(FILE *f, const struct run *r)
+static void put_ports(FILE *f, const struct run *r)
 {
 	fprintf(f, "  \"ports\": [");
 	for (unsigned int e = 0; e < r->nep && r->cfg->stack == STACK_SLUICE; e++) {
@@ -150,18 +151,22 @@ put_ports(FILE *f, const struct run *r)
 		if (sluice_port_stats(ep->stack.st, (unsigned int)ep->port, &s) != 0 ||
 		    sluice_port_info(ep->stack.st, (unsigned int)ep->port, &info) != 0)
 			continue;
-		fprintf(f, "%s{\"role\": \"%s\", \"mtu\": %u, \"queues\": %u, \"caps\": %u, \"rx_packets\": %llu, \"rx_bytes\": %llu, ",
-		    e != 0 ? ",\n    " : "\n    ", ep->name, info.mtu, info.nqueues, info.caps, (unsigned long long)s.rx_pkts,
-		    (unsigned long long)s.rx_bytes);
-		fprintf(f, "\"tx_packets\": %llu, \"tx_bytes\": %llu, \"rx_missed\": %llu, \"rx_nomem\": %llu, \"rx_errors\": %llu, \"tx_errors\": %llu}",
-		    (unsigned long long)s.tx_pkts, (unsigned long long)s.tx_bytes, (unsigned long long)s.rx_missed,
-		    (unsigned long long)s.rx_nomem, (unsigned long long)s.rx_errors, (unsigned long long)s.tx_errors);
+		fprintf(f,
+		    "%s{\"role\": \"%s\", \"mtu\": %u, \"queues\": %u, \"caps\": %u, "
+		    "\"rx_packets\": %llu, \"rx_bytes\": %llu, ",
+		    e != 0 ? ",\n    " : "\n    ", ep->name, info.mtu, info.nqueues, info.caps,
+		    (unsigned long long)s.rx_pkts, (unsigned long long)s.rx_bytes);
+		fprintf(f,
+		    "\"tx_packets\": %llu, \"tx_bytes\": %llu, \"rx_missed\": %llu, \"rx_nomem\": "
+		    "%llu, \"rx_errors\": %llu, \"tx_errors\": %llu}",
+		    (unsigned long long)s.tx_pkts, (unsigned long long)s.tx_bytes,
+		    (unsigned long long)s.rx_missed, (unsigned long long)s.rx_nomem,
+		    (unsigned long long)s.rx_errors, (unsigned long long)s.tx_errors);
 	}
 	fprintf(f, "],\n");
 }
 
-static void
-put_lcores(FILE *f, const struct run *r)
+static void put_lcores(FILE *f, const struct run *r)
 {
 	unsigned int w = 0;
 
@@ -172,10 +177,14 @@ put_lcores(FILE *f, const struct run *r)
 			struct stats d = {0};
 
 			add_diff(&d, &sh->end, &sh->base);
-			fprintf(f, "%s{\"lcore\": %u, \"role\": \"%s\", \"busy_cycles\": %llu, \"total_cycles\": %llu, \"busy\": %.4f, \"stages\": {",
-			    w != 0 ? ",\n    " : "\n    ", r->worker_lcore[w < r->nworkers ? w : 0], r->ep[e].name,
-			    (unsigned long long)d.busy_cycles, (unsigned long long)d.total_cycles,
-			    d.total_cycles != 0 ? (double)d.busy_cycles / (double)d.total_cycles : 0);
+			fprintf(f,
+			    "%s{\"lcore\": %u, \"role\": \"%s\", \"busy_cycles\": %llu, "
+			    "\"total_cycles\": %llu, \"busy\": %.4f, \"stages\": {",
+			    w != 0 ? ",\n    " : "\n    ", r->worker_lcore[w < r->nworkers ? w : 0],
+			    r->ep[e].name, (unsigned long long)d.busy_cycles,
+			    (unsigned long long)d.total_cycles,
+			    d.total_cycles != 0 ? (double)d.busy_cycles / (double)d.total_cycles
+						: 0);
 			if (r->cfg->stack == STACK_SLUICE) {
 				static struct sluice_squeue_stats s;
 
@@ -183,7 +192,8 @@ put_lcores(FILE *f, const struct run *r)
 				sluice_squeue_stats(sh->tp_data, &s);
 				for (unsigned int k = 0; k < SLUICE_NSTAGES; k++)
 					fprintf(f, "%s\"%s\": [%llu, %llu]", k != 0 ? ", " : "",
-					    sluice_stage_name((enum sluice_stage)k), (unsigned long long)s.stage_items[k],
+					    sluice_stage_name((enum sluice_stage)k),
+					    (unsigned long long)s.stage_items[k],
 					    (unsigned long long)s.stage_cycles[k]);
 			}
 			fprintf(f, "}}");
@@ -191,8 +201,7 @@ put_lcores(FILE *f, const struct run *r)
 	fprintf(f, "],\n");
 }
 
-int
-report_json(struct run *r, const char *path)
+int report_json(struct run *r, const char *path)
 {
 	static const char *const role[] = {"server", "client", "both"};
 	FILE *f = strcmp(path, "-") == 0 ? stdout : fopen(path, "w");
@@ -208,19 +217,32 @@ report_json(struct run *r, const char *path)
 	run_sum(r, NULL, &total);
 	fprintf(f, "{\n  \"schema\": \"sluice-testtcp/1\",\n");
 	put_environment(f, r);
-	fprintf(f, "  \"mode\": \"%s\",\n  \"role\": \"%s\",\n  \"stack\": \"%s\",\n  \"link\": \"%s\",\n", r->engine->name,
-	    role[c->role], c->stack == STACK_KERNEL ? "kernel" : "sluice",
-	    c->stack == STACK_KERNEL ? "loopback" : c->link == LINK_WIRE ? "wire" : "port");
-	fprintf(f, "  \"checksum\": %s,\n  \"verify\": %s,\n  \"connections\": %llu,\n  \"depth\": %llu,\n  \"rate\": %llu,\n",
-	    c->checksum ? "true" : "false", c->verify ? "true" : "false", (unsigned long long)c->connections,
-	    (unsigned long long)c->depth, (unsigned long long)c->rate);
-	fprintf(f, "  \"size\": [%llu, %llu],\n  \"seconds\": %.3f,\n  \"opening_seconds\": %.3f,\n", (unsigned long long)c->req,
-	    (unsigned long long)c->resp, x.secs, x.open_secs);
-	fprintf(f, "  \"transactions_per_s\": %.1f,\n  \"connections_per_s\": %.1f,\n  \"gbit_per_s\": %.4f,\n", x.tps, x.cps, x.gbps);
+	fprintf(f,
+	    "  \"mode\": \"%s\",\n  \"role\": \"%s\",\n  \"stack\": \"%s\",\n  \"link\": \"%s\",\n",
+	    r->engine->name, role[c->role], c->stack == STACK_KERNEL ? "kernel" : "sluice",
+	    c->stack == STACK_KERNEL ? "loopback"
+	    : c->link == LINK_WIRE   ? "wire"
+				     : "port");
+	fprintf(f,
+	    "  \"checksum\": %s,\n  \"verify\": %s,\n  \"connections\": %llu,\n  \"depth\": "
+	    "%llu,\n  \"rate\": %llu,\n",
+	    c->checksum ? "true" : "false", c->verify ? "true" : "false",
+	    (unsigned long long)c->connections, (unsigned long long)c->depth,
+	    (unsigned long long)c->rate);
+	fprintf(f,
+	    "  \"size\": [%llu, %llu],\n  \"seconds\": %.3f,\n  \"opening_seconds\": %.3f,\n",
+	    (unsigned long long)c->req, (unsigned long long)c->resp, x.secs, x.open_secs);
+	fprintf(f,
+	    "  \"transactions_per_s\": %.1f,\n  \"connections_per_s\": %.1f,\n  \"gbit_per_s\": "
+	    "%.4f,\n",
+	    x.tps, x.cps, x.gbps);
 	put_latency(f, &x.hist);
-	fprintf(f, "  \"cycles_per_transaction\": %.1f,\n  \"retransmits\": %llu,\n  \"drops\": %llu,\n", x.cycles,
-	    (unsigned long long)r->retrans, (unsigned long long)run_drops(r));
-	fprintf(f, "  \"bytes_per_connection\": %llu,\n  \"lost\": %llu,\n  \"wrong_bytes\": %llu,\n  \"refused\": %llu,\n",
+	fprintf(f,
+	    "  \"cycles_per_transaction\": %.1f,\n  \"retransmits\": %llu,\n  \"drops\": %llu,\n",
+	    x.cycles, (unsigned long long)r->retrans, (unsigned long long)run_drops(r));
+	fprintf(f,
+	    "  \"bytes_per_connection\": %llu,\n  \"lost\": %llu,\n  \"wrong_bytes\": %llu,\n  "
+	    "\"refused\": %llu,\n",
 	    (unsigned long long)r->mem_per_conn, (unsigned long long)(total.lost + r->unopened),
 	    (unsigned long long)total.errors, (unsigned long long)total.refused);
 	put_ports(f, r);
@@ -229,10 +251,15 @@ report_json(struct run *r, const char *path)
 	for (unsigned int i = 0; i < r->ninterval; i++) {
 		const struct interval *v = &r->interval[i];
 
-		fprintf(f, "%s{\"t\": %.3f, \"transactions_per_s\": %.1f, \"connections_per_s\": %.1f, \"gbit_per_s\": %.4f, ",
+		fprintf(f,
+		    "%s{\"t\": %.3f, \"transactions_per_s\": %.1f, \"connections_per_s\": %.1f, "
+		    "\"gbit_per_s\": %.4f, ",
 		    i != 0 ? ",\n    " : "\n    ", v->t, v->tps, v->cps, v->gbps);
-		fprintf(f, "\"retransmits\": %llu, \"drops\": %llu, \"connections\": %llu, \"busy\": %.4f}",
-		    (unsigned long long)v->retrans, (unsigned long long)v->drops, (unsigned long long)v->live, v->busy);
+		fprintf(f,
+		    "\"retransmits\": %llu, \"drops\": %llu, \"connections\": %llu, \"busy\": "
+		    "%.4f}",
+		    (unsigned long long)v->retrans, (unsigned long long)v->drops,
+		    (unsigned long long)v->live, v->busy);
 	}
 	fprintf(f, "]\n}\n");
 	if (ferror(f) != 0 || (f != stdout && fclose(f) != 0)) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The phases of a run, and the loop of an lcore. The main lcore decides about phases and prints; the others follow what
- * it writes to run.phase, each at its next pass. open -> warm-up -> measure -> drain (nothing new is asked, what is under
- * way may finish) -> close -> end.
+ * The phases of a run, and the loop of an lcore. The main lcore decides about phases and prints;
+ * the others follow what it writes to run.phase, each at its next pass. open -> warm-up -> measure
+ * -> drain (nothing new is asked, what is under way may finish) -> close -> end.
  */
 #include "testtcp.h"
 
@@ -25,8 +25,7 @@ struct worker {
 	bool main;
 };
 
-void
-run_sum(const struct run *r, const struct endpoint *ep, struct stats *out)
+void run_sum(const struct run *r, const struct endpoint *ep, struct stats *out)
 {
 	memset(out, 0, sizeof(*out));
 	for (unsigned int e = 0; e < r->nep; e++) {
@@ -42,8 +41,7 @@ run_sum(const struct run *r, const struct endpoint *ep, struct stats *out)
 }
 
 /** A row "Slab: 123 kB" or the column RetransSegs of a file in /proc; 0 when absent. */
-static uint64_t
-proc_slab(void)
+static uint64_t proc_slab(void)
 {
 	unsigned long long kb = 0;
 	char line[128];
@@ -58,8 +56,7 @@ proc_slab(void)
 	return kb * 1024;
 }
 
-static uint64_t
-proc_retrans(void)
+static uint64_t proc_retrans(void)
 {
 	unsigned long long v = 0;
 	char line[512];
@@ -74,8 +71,7 @@ proc_retrans(void)
 	return v;
 }
 
-uint64_t
-run_retrans(const struct run *r)
+uint64_t run_retrans(const struct run *r)
 {
 	struct sluice_counters c;
 	uint64_t n = 0;
@@ -89,8 +85,7 @@ run_retrans(const struct run *r)
 	return n;
 }
 
-uint64_t
-run_drops(const struct run *r)
+uint64_t run_drops(const struct run *r)
 {
 	struct sluice_counters c;
 	struct stats s;
@@ -111,14 +106,12 @@ run_drops(const struct run *r)
 }
 
 /** The endpoint whose figures are the result: the client, if it is here. */
-static struct endpoint *
-subject(struct run *r)
+static struct endpoint *subject(struct run *r)
 {
 	return &r->ep[r->nep - 1];
 }
 
-static uint32_t
-level(const struct run *r, const struct endpoint *ep, size_t offset)
+static uint32_t level(const struct run *r, const struct endpoint *ep, size_t offset)
 {
 	uint32_t n = 0;
 
@@ -126,14 +119,14 @@ level(const struct run *r, const struct endpoint *ep, size_t offset)
 		for (unsigned int i = 0; i < r->ep[e].nshards; i++)
 			if (ep == NULL || ep == &r->ep[e])
 				n += __atomic_load_n(
-				    (const uint32_t *)((const char *)&r->ep[e].shard[i] + offset), __ATOMIC_RELAXED);
+				    (const uint32_t *)((const char *)&r->ep[e].shard[i] + offset),
+				    __ATOMIC_RELAXED);
 	return n;
 }
 
 #define LEVEL(r, ep, field) level(r, ep, offsetof(struct shard, field))
 
-static void
-line(struct run *r, uint64_t now)
+static void line(struct run *r, uint64_t now)
 {
 	static const char *const name[] = {"open", "warmup", "measure", "drain", "close", "end"};
 	struct stats s, *l = &r->last, all;
@@ -144,8 +137,10 @@ line(struct run *r, uint64_t now)
 
 	run_sum(r, subject(r), &s);
 	run_sum(r, NULL, &all);
-	busy = all.total_cycles > last_all.total_cycles ?
-	    (double)(all.busy_cycles - last_all.busy_cycles) / (double)(all.total_cycles - last_all.total_cycles) : 0;
+	busy = all.total_cycles > last_all.total_cycles
+		   ? (double)(all.busy_cycles - last_all.busy_cycles) /
+			 (double)(all.total_cycles - last_all.total_cycles)
+		   : 0;
 	iv = (struct interval){.t = (double)(now - r->start) * 1e-9,
 	    .tps = (double)(s.transactions - l->transactions) / secs,
 	    .cps = (double)(s.opened - l->opened) / secs,
@@ -155,9 +150,10 @@ line(struct run *r, uint64_t now)
 	    .drops = drops - r->last_drops,
 	    .live = LEVEL(r, subject(r), shown_live)};
 	fprintf(r->cfg->json != NULL && strcmp(r->cfg->json, "-") == 0 ? stderr : stdout,
-	    "%6.1fs %-7s conns %llu  trans/s %.0f  conn/s %.0f  Gbit/s %.3f  retrans %llu  drops %llu  busy %.0f%%\n", iv.t,
-	    name[r->phase], (unsigned long long)iv.live, iv.tps, iv.cps, iv.gbps, (unsigned long long)iv.retrans,
-	    (unsigned long long)iv.drops, iv.busy * 100);
+	    "%6.1fs %-7s conns %llu  trans/s %.0f  conn/s %.0f  Gbit/s %.3f  retrans %llu  drops "
+	    "%llu  busy %.0f%%\n",
+	    iv.t, name[r->phase], (unsigned long long)iv.live, iv.tps, iv.cps, iv.gbps,
+	    (unsigned long long)iv.retrans, (unsigned long long)iv.drops, iv.busy * 100);
 	fflush(stdout);
 	if (r->phase == PH_MEASURE && r->ninterval < r->max_interval)
 		r->interval[r->ninterval++] = iv;
@@ -169,10 +165,10 @@ line(struct run *r, uint64_t now)
 	r->next_line = now + SLUICE_SEC(1);
 }
 
-static void
-set_phase(struct run *r, enum phase ph, uint64_t now)
+static void set_phase(struct run *r, enum phase ph, uint64_t now)
 {
-	struct endpoint *ep = &r->ep[0]; /* the server where there is one: what memory a listener's owner needs */
+	struct endpoint *ep =
+	    &r->ep[0]; /* the server where there is one: what memory a listener's owner needs */
 
 	if (ph == PH_WARMUP)
 		r->open_end = now;
@@ -195,8 +191,7 @@ set_phase(struct run *r, enum phase ph, uint64_t now)
 }
 
 /** Is the opening phase over? Too late: what is missing counts as lost. */
-static void
-check_open(struct run *r, uint64_t now)
+static void check_open(struct run *r, uint64_t now)
 {
 	uint64_t have;
 
@@ -209,14 +204,13 @@ check_open(struct run *r, uint64_t now)
 		set_phase(r, PH_WARMUP, now);
 	} else if (now - r->phase_start > OPEN_LIMIT) {
 		r->unopened = r->cfg->connections - have;
-		app_err("only %llu of %llu connections opened within 30 s", (unsigned long long)have,
-		    (unsigned long long)r->cfg->connections);
+		app_err("only %llu of %llu connections opened within 30 s",
+		    (unsigned long long)have, (unsigned long long)r->cfg->connections);
 		set_phase(r, PH_CLOSE, now);
 	}
 }
 
-static void
-check_drain(struct run *r, uint64_t now)
+static void check_drain(struct run *r, uint64_t now)
 {
 	uint32_t shards = 0;
 
@@ -232,8 +226,7 @@ check_drain(struct run *r, uint64_t now)
 }
 
 /** What the main lcore decides, now and then. */
-static void
-control(struct run *r, uint64_t now)
+static void control(struct run *r, uint64_t now)
 {
 	uint64_t since = now - r->phase_start;
 
@@ -265,7 +258,8 @@ control(struct run *r, uint64_t now)
 		if (LEVEL(r, NULL, shown_live) == 0 && since > SLUICE_MS(20))
 			set_phase(r, PH_END, now);
 		else if (since > CLOSE_LIMIT) {
-			app_err("%u connections did not close within 10 s", LEVEL(r, NULL, shown_live));
+			app_err(
+			    "%u connections did not close within 10 s", LEVEL(r, NULL, shown_live));
 			r->failed = true;
 			set_phase(r, PH_END, now);
 		}
@@ -275,8 +269,7 @@ control(struct run *r, uint64_t now)
 	}
 }
 
-static int
-work_loop(void *arg)
+static int work_loop(void *arg)
 {
 	struct worker *w = arg;
 	struct run *r = w->run;
@@ -315,15 +308,15 @@ work_loop(void *arg)
 	return 0;
 }
 
-int
-run_all(struct run *r)
+int run_all(struct run *r)
 {
 	static struct worker worker[RTE_MAX_LCORE];
 	unsigned int n = 0, lcore, main_lcore = rte_get_main_lcore();
 	uint64_t now = app_now();
 	bool shared = r->nep == 2 && rte_lcore_count() == 1;
 
-	/* Shards over lcores: one each, the client first (the main lcore), or both ends on the only one. */
+	/* Shards over lcores: one each, the client first (the main lcore), or both ends on the only
+	 * one. */
 	for (unsigned int e = r->nep; e-- > 0;)
 		for (unsigned int i = 0; i < r->ep[e].nshards; i++) {
 			struct worker *w = &worker[shared ? 0 : n];
@@ -347,7 +340,7 @@ run_all(struct run *r)
 	r->last_drops = run_drops(r);
 	r->worker_lcore[0] = main_lcore;
 	n = 1;
-	RTE_LCORE_FOREACH_WORKER(lcore) {
+	RTE_LCORE_FOREACH_WORKER (lcore) {
 		if (n == r->nworkers)
 			break;
 		r->worker_lcore[n] = lcore;

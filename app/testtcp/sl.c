@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The transport over sluice's event API. An endpoint is a stack in hosted mode: its lcores poll one squeue each, and the
- * engine runs in upcalls and in the application's poll hook. Small messages are copied into a buffer of the data pool,
- * large ones go out by reference to the pattern.
+ * The transport over sluice's event API. An endpoint is a stack in hosted mode: its lcores poll one
+ * squeue each, and the engine runs in upcalls and in the application's poll hook. Small messages
+ * are copied into a buffer of the data pool, large ones go out by reference to the pattern.
  */
 #include "testtcp.h"
 
@@ -15,8 +15,7 @@
 /** The shard whose squeue this thread polls now: where a listener's upcalls put new connections. */
 static _Thread_local struct shard *current;
 
-static int
-on_recv(void *arg, sluice_conn_t h, size_t avail, bool push)
+static int on_recv(void *arg, sluice_conn_t h, size_t avail, bool push)
 {
 	struct conn *c = arg;
 	struct sluice_stack *st = c->sh->ep->stack.st;
@@ -30,7 +29,8 @@ on_recv(void *arg, sluice_conn_t h, size_t avail, bool push)
 			int n = sluice_peek(st, h, iov, 32);
 
 			for (int i = 0; i < n && len < left; i++) {
-				size_t part = iov[i].iov_len < left - len ? iov[i].iov_len : left - len;
+				size_t part =
+				    iov[i].iov_len < left - len ? iov[i].iov_len : left - len;
 
 				conn_check(c, iov[i].iov_base, part);
 				len += part;
@@ -52,8 +52,7 @@ on_recv(void *arg, sluice_conn_t h, size_t avail, bool push)
 	return 0;
 }
 
-static void
-on_connected(void *arg, sluice_conn_t h, uint32_t connid)
+static void on_connected(void *arg, sluice_conn_t h, uint32_t connid)
 {
 	struct conn *c = arg;
 	struct sockaddr_storage ss;
@@ -66,14 +65,12 @@ on_connected(void *arg, sluice_conn_t h, uint32_t connid)
 	conn_opened(c);
 }
 
-static void
-on_disconnected(void *arg, sluice_conn_t h, int err)
+static void on_disconnected(void *arg, sluice_conn_t h, int err)
 {
 	conn_lost(arg, err < 0 ? -err : err);
 }
 
-static void
-on_opctl(void *arg, sluice_conn_t h, enum sluice_opctl op, uint64_t value)
+static void on_opctl(void *arg, sluice_conn_t h, enum sluice_opctl op, uint64_t value)
 {
 	struct conn *c = arg;
 
@@ -81,8 +78,7 @@ on_opctl(void *arg, sluice_conn_t h, enum sluice_opctl op, uint64_t value)
 		conn_ended(c);
 }
 
-static void
-on_txq_full(void *arg, sluice_conn_t h, bool full)
+static void on_txq_full(void *arg, sluice_conn_t h, bool full)
 {
 	struct conn *c = arg;
 
@@ -94,8 +90,7 @@ on_txq_full(void *arg, sluice_conn_t h, bool full)
 		c->sh->role->writable(c);
 }
 
-static void
-on_closed(void *arg, sluice_conn_t h)
+static void on_closed(void *arg, sluice_conn_t h)
 {
 	conn_gone(arg);
 }
@@ -110,8 +105,8 @@ static const struct sluice_upcalls conn_upcalls = {
     .closed = on_closed,
 };
 
-static int
-on_newconn(void *arg, sluice_conn_t listener, sluice_conn_t eager, void **up_arg, const struct sluice_upcalls **up)
+static int on_newconn(void *arg, sluice_conn_t listener, sluice_conn_t eager, void **up_arg,
+    const struct sluice_upcalls **up)
 {
 	struct endpoint *ep = arg;
 	struct sockaddr_storage ss;
@@ -140,15 +135,15 @@ static const struct sluice_upcalls listener_upcalls = {
 
 /* ---- downcalls ---- */
 
-static int
-sl_open(struct conn *c)
+static int sl_open(struct conn *c)
 {
 	struct endpoint *ep = c->sh->ep;
 	struct sluice_stack *st = ep->stack.st;
 	struct sluice_addr first;
 	int rc;
 
-	rc = sluice_create(st, ep->peer.ss_family, SOCK_STREAM, IPPROTO_TCP, (uint32_t)ep->cfg->vrf, (int)c->sh->id, &c->handle);
+	rc = sluice_create(st, ep->peer.ss_family, SOCK_STREAM, IPPROTO_TCP, (uint32_t)ep->cfg->vrf,
+	    (int)c->sh->id, &c->handle);
 	if (rc != 0) {
 		c->handle = SLUICE_CONN_NONE;
 		return rc;
@@ -165,19 +160,20 @@ sl_open(struct conn *c)
 		rc = sluice_set_sources(st, c->handle, &first, ep->nlocal);
 	}
 	if (rc == 0)
-		rc = sluice_connect(st, c->handle, (struct sockaddr *)&ep->peer, app_addr_len(&ep->peer), NULL);
+		rc = sluice_connect(
+		    st, c->handle, (struct sockaddr *)&ep->peer, app_addr_len(&ep->peer), NULL);
 	return rc == -EINPROGRESS ? 0 : rc;
 }
 
-static ssize_t
-sl_send(struct conn *c, size_t n)
+static ssize_t sl_send(struct conn *c, size_t n)
 {
 	struct sluice_stack *st = c->sh->ep->stack.st;
 	struct rte_mbuf *m;
 	int rc;
 
 	if (n > COPY_MAX) {
-		rc = sluice_send_external(st, c->handle, pattern + c->tx_idx, pattern_iova + c->tx_idx, n, NULL, 0);
+		rc = sluice_send_external(
+		    st, c->handle, pattern + c->tx_idx, pattern_iova + c->tx_idx, n, NULL, 0);
 		return rc != 0 ? rc : (ssize_t)n;
 	}
 	m = rte_pktmbuf_alloc(c->sh->pool);
@@ -193,8 +189,7 @@ sl_send(struct conn *c, size_t n)
 	return rc;
 }
 
-static void
-sl_close(struct conn *c)
+static void sl_close(struct conn *c)
 {
 	if (c->handle == SLUICE_CONN_NONE) /* create refused */
 		conn_gone(c);
@@ -202,15 +197,13 @@ sl_close(struct conn *c)
 		sluice_close(c->sh->ep->stack.st, c->handle);
 }
 
-static int
-sl_poll(struct shard *sh)
+static int sl_poll(struct shard *sh)
 {
 	current = sh;
 	return sluice_squeue_poll(sh->tp_data, sh->now, 0);
 }
 
-static int
-app_poll(struct sluice_squeue *sq, void *arg)
+static int app_poll(struct sluice_squeue *sq, void *arg)
 {
 	struct endpoint *ep = arg;
 
@@ -219,8 +212,7 @@ app_poll(struct sluice_squeue *sq, void *arg)
 
 /* ---- set-up ---- */
 
-static int
-tunables(const struct endpoint *ep, struct sluice_tunables *t)
+static int tunables(const struct endpoint *ep, struct sluice_tunables *t)
 {
 	char err[200];
 
@@ -238,12 +230,14 @@ tunables(const struct endpoint *ep, struct sluice_tunables *t)
 	return 0;
 }
 
-static int
-addresses(struct endpoint *ep)
+static int addresses(struct endpoint *ep)
 {
 	static char text[MAX_LOCAL][INET6_ADDRSTRLEN + 5];
 	static const char *addr[MAX_LOCAL];
-	struct app_net net = {.ifname = "net0", .port = (unsigned int)ep->port, .vrf = (uint32_t)ep->cfg->vrf, .addr = addr,
+	struct app_net net = {.ifname = "net0",
+	    .port = (unsigned int)ep->port,
+	    .vrf = (uint32_t)ep->cfg->vrf,
+	    .addr = addr,
 	    .naddr = ep->nlocal};
 	bool v6 = ep->local.ss_family == AF_INET6;
 	unsigned int plen = ep->cfg->has_prefix ? (unsigned int)ep->cfg->prefix : v6 ? 64 : 24;
@@ -265,13 +259,16 @@ addresses(struct endpoint *ep)
 	return app_net_up(&ep->stack, &net);
 }
 
-static int
-add_port(struct endpoint *ep)
+static int add_port(struct endpoint *ep)
 {
 	const struct config *cfg = ep->cfg;
 	uint16_t nq = (uint16_t)(cfg->rxq != 0 ? cfg->rxq : cfg->txq != 0 ? cfg->txq : ep->nshards);
-	struct sluice_ethdev_params p = {.size = sizeof(p), .nqueues = nq, .rxd = (uint16_t)cfg->rxd,
-	    .txd = (uint16_t)cfg->txd, .mtu = (uint16_t)cfg->mtu, .no_offload = !cfg->offload,
+	struct sluice_ethdev_params p = {.size = sizeof(p),
+	    .nqueues = nq,
+	    .rxd = (uint16_t)cfg->rxd,
+	    .txd = (uint16_t)cfg->txd,
+	    .mtu = (uint16_t)cfg->mtu,
+	    .no_offload = !cfg->offload,
 	    .port_id = (uint16_t)cfg->port_id[ep->client && cfg->role == ROLE_BOTH]};
 
 	if (ep->driver.ops == NULL)
@@ -282,13 +279,15 @@ add_port(struct endpoint *ep)
 	return ep->port;
 }
 
-static int
-sl_up(struct endpoint *ep)
+static int sl_up(struct endpoint *ep)
 {
 	uint64_t per = (ep->cfg->connections + ep->nshards - 1) / ep->nshards;
 	struct sluice_tunables t;
-	struct app_stack_params p = {.name = ep->name, .nsqueues = ep->nshards, .mbufs = (unsigned int)ep->cfg->mbufs,
-	    .max_connections = (uint32_t)RTE_MIN(per + per / 8 + 1024, (1ull << 24) - 1), .tunables = &t};
+	struct app_stack_params p = {.name = ep->name,
+	    .nsqueues = ep->nshards,
+	    .mbufs = (unsigned int)ep->cfg->mbufs,
+	    .max_connections = (uint32_t)RTE_MIN(per + per / 8 + 1024, (1ull << 24) - 1),
+	    .tunables = &t};
 	struct sluice_app app = {.size = sizeof(app), .poll = app_poll, .arg = ep};
 	int rc = tunables(ep, &t);
 
@@ -311,16 +310,17 @@ sl_up(struct endpoint *ep)
 	return rc;
 }
 
-static int
-sl_listen(struct endpoint *ep)
+static int sl_listen(struct endpoint *ep)
 {
 	struct sluice_stack *st = ep->stack.st;
 	struct sockaddr_storage any;
 	sluice_conn_t l;
 	int rc;
 
-	app_parse_addr(ep->local.ss_family == AF_INET ? "0.0.0.0" : "::", (uint16_t)ep->cfg->port, &any);
-	rc = sluice_create(st, any.ss_family, SOCK_STREAM, IPPROTO_TCP, (uint32_t)ep->cfg->vrf, 0, &l);
+	app_parse_addr(
+	    ep->local.ss_family == AF_INET ? "0.0.0.0" : "::", (uint16_t)ep->cfg->port, &any);
+	rc = sluice_create(
+	    st, any.ss_family, SOCK_STREAM, IPPROTO_TCP, (uint32_t)ep->cfg->vrf, 0, &l);
 	if (rc == 0)
 		rc = sluice_activate(st, l, &listener_upcalls, ep);
 	if (rc == 0)
@@ -328,19 +328,18 @@ sl_listen(struct endpoint *ep)
 	if (rc == 0)
 		rc = sluice_listen(st, l, 4096);
 	if (rc != 0)
-		app_err("listen on port %llu: %s", (unsigned long long)ep->cfg->port, strerror(-rc));
+		app_err(
+		    "listen on port %llu: %s", (unsigned long long)ep->cfg->port, strerror(-rc));
 	return rc;
 }
 
-static void
-sl_leave(struct shard *sh)
+static void sl_leave(struct shard *sh)
 {
 	sluice_squeue_release(sh->tp_data);
 	current = NULL;
 }
 
-static int
-sl_down(struct endpoint *ep)
+static int sl_down(struct endpoint *ep)
 {
 	return ep->stack.st != NULL ? app_stack_down(&ep->stack) : 0;
 }

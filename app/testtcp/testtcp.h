@@ -2,13 +2,16 @@
 /*
  * sluice-testtcp: for TCP what testpmd is for packets.
  *
- *	engine (rr, stream, connect, idle)	what is said, in numbers of bytes: never touches payload
- *	conn (conn.c)				one end of a connection: payload pattern, what is still to be sent
- *	transport (sl.c, kern.c)		sluice's event API, or kernel sockets: so both run the very same load
- *	run (run.c)				phases, lcores, intervals; report.c writes what they found
+ *	engine (rr, stream, connect, idle)	what is said, in numbers of bytes: never touches
+ *payload conn (conn.c)				one end of a connection: payload pattern, what is
+ *still to be sent
+ *	transport (sl.c, kern.c)		sluice's event API, or kernel sockets: so both run the
+ *very same load run (run.c)				phases, lcores, intervals; report.c writes
+ *what they found
  *
- * An endpoint is one stack in one role; a shard is its part on one lcore (a squeue, an epoll set). Everything of a shard
- * is touched by its lcore only, but `stats`, which the reporting lcore reads (relaxed).
+ * An endpoint is one stack in one role; a shard is its part on one lcore (a squeue, an epoll set).
+ *Everything of a shard is touched by its lcore only, but `stats`, which the reporting lcore reads
+ *(relaxed).
  */
 #ifndef TESTTCP_H
 #define TESTTCP_H
@@ -20,12 +23,20 @@
 
 #define MAX_SHARDS 32
 #define PATTERN_LEN 1048573u /* prime: no power of two hides a shift */
-#define PATTERN_PIECE 64512u /* most that is sent at once: the pattern goes on that far behind PATTERN_LEN */
+#define PATTERN_PIECE \
+	64512u /* most that is sent at once: the pattern goes on that far behind PATTERN_LEN */
 
 struct conn;
 struct shard;
 
-enum phase { PH_OPEN, PH_WARMUP, PH_MEASURE, PH_DRAIN, PH_CLOSE, PH_END };
+enum phase {
+	PH_OPEN,
+	PH_WARMUP,
+	PH_MEASURE,
+	PH_DRAIN,
+	PH_CLOSE,
+	PH_END
+};
 
 /* ---- engines ---- */
 
@@ -33,17 +44,17 @@ enum phase { PH_OPEN, PH_WARMUP, PH_MEASURE, PH_DRAIN, PH_CLOSE, PH_END };
 struct engine_role {
 	void (*opened)(struct conn *c);
 	void (*received)(struct conn *c, size_t n); /* n bytes more have come (and were checked) */
-	void (*writable)(struct conn *c);	    /* all that conn_send was asked for is sent */
-	void (*ended)(struct conn *c);		    /* the peer's FIN; the default closes */
-	int (*tick)(struct shard *sh);		    /* once a pass; returns work done */
+	void (*writable)(struct conn *c);           /* all that conn_send was asked for is sent */
+	void (*ended)(struct conn *c);              /* the peer's FIN; the default closes */
+	int (*tick)(struct shard *sh);              /* once a pass; returns work done */
 };
 
 struct engine {
 	const char *name, *help;
-	uint64_t req, resp;  /* default sizes */
-	uint64_t min_size;   /* smallest REQ and RESP */
-	bool reopen;	     /* connections come and go: ends are no losses, there is no opening phase */
-	bool whole;	     /* the opening phase is part of the measurement */
+	uint64_t req, resp; /* default sizes */
+	uint64_t min_size;  /* smallest REQ and RESP */
+	bool reopen; /* connections come and go: ends are no losses, there is no opening phase */
+	bool whole;  /* the opening phase is part of the measurement */
 	struct engine_role client, server;
 };
 
@@ -57,14 +68,15 @@ struct endpoint;
 
 struct transport {
 	const char *name;
-	int (*up)(struct endpoint *ep);	   /* make the stack; 0 or -errno after a message */
+	int (*up)(struct endpoint *ep); /* make the stack; 0 or -errno after a message */
 	int (*listen)(struct endpoint *ep);
-	int (*open)(struct conn *c);	   /* begin to connect */
-	ssize_t (*send)(struct conn *c, size_t n); /* of the pattern at c->tx_idx; bytes taken, -EAGAIN: blocked, -ENOBUFS */
-	void (*close)(struct conn *c);	   /* conn_gone follows, now or later */
-	int (*poll)(struct shard *sh);	   /* one pass, with shard_tick within; returns work done */
-	void (*leave)(struct shard *sh);   /* the lcore polls no more */
-	int (*down)(struct endpoint *ep);  /* 0, or -errno after a message */
+	int (*open)(struct conn *c); /* begin to connect */
+	ssize_t (*send)(struct conn *c,
+	    size_t n); /* of the pattern at c->tx_idx; bytes taken, -EAGAIN: blocked, -ENOBUFS */
+	void (*close)(struct conn *c);    /* conn_gone follows, now or later */
+	int (*poll)(struct shard *sh);    /* one pass, with shard_tick within; returns work done */
+	void (*leave)(struct shard *sh);  /* the lcore polls no more */
+	int (*down)(struct endpoint *ep); /* 0, or -errno after a message */
 };
 
 extern const struct transport transport_sluice, transport_kernel;
@@ -74,29 +86,30 @@ extern const struct transport transport_sluice, transport_kernel;
 /** Numbers of a shard; all u64, so that they can be subtracted as an array. */
 struct stats {
 	uint64_t transactions, opened, closed, rx_bytes, tx_bytes;
-	uint64_t lost;	  /* connections that ended without being asked to */
+	uint64_t lost;    /* connections that ended without being asked to */
 	uint64_t errors;  /* bytes that were not the pattern's */
 	uint64_t refused; /* connects that must be tried again (no port, no route yet, no memory) */
-	uint64_t nomem;	  /* sends put off: no buffer */
+	uint64_t nomem;   /* sends put off: no buffer */
 	uint64_t busy_cycles, total_cycles;
 };
 
 struct conn {
-	TAILQ_ENTRY(conn) link;	   /* shard.conns */
+	TAILQ_ENTRY(conn) link;    /* shard.conns */
 	TAILQ_ENTRY(conn) pending; /* shard.fresh or shard.starved */
 	struct shard *sh;
-	uint64_t handle;	   /* sluice_conn_t or file descriptor */
-	uint64_t tx_want;	   /* bytes still to be handed to the stack */
-	uint64_t rx_have;	   /* bytes of a message not yet complete */
-	uint64_t *when;		   /* ring of depth: TSC at which each request under way was due; NULL: when1 */
+	uint64_t handle;  /* sluice_conn_t or file descriptor */
+	uint64_t tx_want; /* bytes still to be handed to the stack */
+	uint64_t rx_have; /* bytes of a message not yet complete */
+	uint64_t
+	    *when; /* ring of depth: TSC at which each request under way was due; NULL: when1 */
 	uint64_t when1;
-	uint32_t tx_idx, rx_idx;   /* places in the pattern */
-	uint16_t head, inflight;   /* of the ring */
-	bool open;		   /* established */
-	bool blocked;		   /* the stack takes no more until it says so */
-	bool starved, fresh;	   /* which list `pending` is on */
-	bool closing;		   /* transport.close was called */
-	bool ended;		   /* the peer's FIN came */
+	uint32_t tx_idx, rx_idx; /* places in the pattern */
+	uint16_t head, inflight; /* of the ring */
+	bool open;               /* established */
+	bool blocked;            /* the stack takes no more until it says so */
+	bool starved, fresh;     /* which list `pending` is on */
+	bool closing;            /* transport.close was called */
+	bool ended;              /* the peer's FIN came */
 };
 TAILQ_HEAD(conns, conn);
 
@@ -107,16 +120,18 @@ struct shard {
 	const struct transport *tp;
 	const struct config *cfg;
 	unsigned int id;
-	uint64_t now;		/* ns, of this pass */
+	uint64_t now; /* ns, of this pass */
 	enum phase phase;
-	uint32_t target;	/* connections to have (client) */
+	uint32_t target; /* connections to have (client) */
 	uint32_t live, opening, established;
-	uint64_t inflight;	/* requests under way, of all connections */
-	uint64_t due, due_step; /* open loop: when the next request is due, TSC with 16 fractional bits in due_frac */
+	uint64_t inflight;      /* requests under way, of all connections */
+	uint64_t due, due_step; /* open loop: when the next request is due, TSC with 16 fractional
+				   bits in due_frac */
 	uint64_t due_frac;
 	struct conns conns, fresh, starved;
-	struct conns dead; /* gone, freed by the next tick: callers up the stack may still look at them */
-	void *tp_data;		/* transport's */
+	struct conns
+	    dead; /* gone, freed by the next tick: callers up the stack may still look at them */
+	void *tp_data; /* transport's */
 	struct rte_mempool *pool;
 	struct stats stats;
 	struct stats base, end; /* at the begin and end of the measurement */
@@ -132,7 +147,7 @@ struct endpoint {
 	const struct transport *tp;
 	unsigned int nshards;
 	struct shard *shard;
-	struct app_stack stack; /* of the sluice transport */
+	struct app_stack stack;      /* of the sluice transport */
 	struct sluice_driver driver; /* wire end to use; ops NULL: a DPDK port */
 	int port;
 	struct sockaddr_storage local, peer; /* peer: the server's address, of both roles */
@@ -174,18 +189,17 @@ int shard_tick(struct shard *sh);
 void shard_enter(struct shard *sh, enum phase ph);
 /** Round-robin choice of an open connection with fewer than depth requests under way, or NULL. */
 struct conn *shard_pick(struct shard *sh);
-/** Send a request that was due at TSC `when`; the answer of the oldest has come: its latency is recorded. */
+/** Send a request that was due at TSC `when`; the answer of the oldest has come: its latency is
+ * recorded. */
 void conn_request(struct conn *c, uint64_t when);
 void conn_answered(struct conn *c, uint64_t tsc);
 
-static inline void
-bump(uint64_t *counter, uint64_t n)
+static inline void bump(uint64_t *counter, uint64_t n)
 {
 	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
 }
 
-static inline void
-conn_received(struct conn *c, size_t n)
+static inline void conn_received(struct conn *c, size_t n)
 {
 	bump(&c->sh->stats.rx_bytes, n);
 	c->sh->role->received(c, n);
@@ -214,7 +228,7 @@ struct run {
 	struct interval *interval;
 	unsigned int ninterval, max_interval;
 	uint64_t retrans0, retrans; /* at the begin and during the measurement */
-	uint64_t unopened;   /* connections that never came up */
+	uint64_t unopened;          /* connections that never came up */
 	uint64_t mem_per_conn;
 	bool failed;
 	int argc;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The pure parts of the applications: histogram against sorted values, words to numbers and addresses, option table. */
+/* The pure parts of the applications: histogram against sorted values, words to numbers and
+ * addresses, option table. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,8 +16,7 @@
 
 static uint64_t rnd = 88172645463325252ull;
 
-static uint64_t
-next_random(void)
+static uint64_t next_random(void)
 {
 	rnd ^= rnd << 13;
 	rnd ^= rnd >> 7;
@@ -24,8 +24,7 @@ next_random(void)
 	return rnd;
 }
 
-static int
-compare(const void *a, const void *b)
+static int compare(const void *a, const void *b)
 {
 	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
 
@@ -33,8 +32,7 @@ compare(const void *a, const void *b)
 }
 
 /** Buckets cover all values without gap or overlap, each at most 1/32 wide. */
-static void
-test_hist_buckets(void **state)
+static void test_hist_buckets(void **state)
 {
 	assert_int_equal(hist_index(0), 0);
 	assert_int_equal(hist_index(UINT64_MAX), HIST_BUCKETS - 1);
@@ -50,10 +48,11 @@ test_hist_buckets(void **state)
 }
 
 /** Quantiles against a sorted array: never below the true value, above by at most 1/32. */
-static void
-test_hist_quantiles(void **state)
+static void test_hist_quantiles(void **state)
 {
-	enum { N = 20000 };
+	enum {
+		N = 20000
+	};
 	static const double q[] = {0, 0.01, 0.5, 0.9, 0.99, 0.999, 1};
 	static uint64_t v[N];
 	static struct hist a, b;
@@ -82,8 +81,7 @@ test_hist_quantiles(void **state)
 	}
 }
 
-static void
-test_sizes(void **state)
+static void test_sizes(void **state)
 {
 	uint64_t v = 7, w = 7;
 	bool both;
@@ -110,8 +108,7 @@ test_sizes(void **state)
 	assert_true(v == 8 && w == 5);
 }
 
-static void
-test_times(void **state)
+static void test_times(void **state)
 {
 	uint64_t v;
 
@@ -128,8 +125,7 @@ test_times(void **state)
 	assert_int_equal(app_parse_time("1e30", &v), -ERANGE);
 }
 
-static void
-test_addresses(void **state)
+static void test_addresses(void **state)
 {
 	struct sockaddr_storage ss;
 	char text[INET6_ADDRSTRLEN];
@@ -157,8 +153,7 @@ test_addresses(void **state)
 
 #define MAX_WORDS 16
 
-static int
-parse(struct config *c, const char *line, char err[200])
+static int parse(struct config *c, const char *line, char err[200])
 {
 	static char copy[400];
 	char *argv[MAX_WORDS], *save = NULL;
@@ -167,24 +162,34 @@ parse(struct config *c, const char *line, char err[200])
 	snprintf(copy, sizeof(copy), "%s", line);
 	argv[0] = copy;
 	err[0] = '\0';
-	for (char *w = strtok_r(copy, " ", &save); w != NULL && argc < MAX_WORDS; w = strtok_r(NULL, " ", &save))
+	for (char *w = strtok_r(copy, " ", &save); w != NULL && argc < MAX_WORDS;
+	     w = strtok_r(NULL, " ", &save))
 		argv[argc++] = w;
 	return opts_parse(c, argc, argv, err, 200);
 }
 
-static void
-test_options(void **state)
+static void test_options(void **state)
 {
 	struct config c;
 	char err[200];
 
 	assert_int_equal(parse(&c, "", err), 0);
-	assert_true(c.role == ROLE_BOTH && c.link == LINK_WIRE && c.stack == STACK_SLUICE && c.checksum && !c.offload);
+	assert_true(c.role == ROLE_BOTH && c.link == LINK_WIRE && c.stack == STACK_SLUICE &&
+		    c.checksum && !c.offload);
 	assert_true(c.connections == 1 && c.depth == 1 && c.duration == 10000000000ull);
-	assert_int_equal(parse(&c, "--role=both --engine stream --size 1k,2k --depth 8 --duration 3 --verify --checksum off", err), 0);
-	assert_true(c.req == 1024 && c.resp == 2048 && c.has_resp && c.depth == 8 && c.verify && !c.checksum);
+	assert_int_equal(parse(&c,
+			     "--role=both --engine stream --size 1k,2k --depth 8 --duration 3 "
+			     "--verify --checksum off",
+			     err),
+	    0);
+	assert_true(c.req == 1024 && c.resp == 2048 && c.has_resp && c.depth == 8 && c.verify &&
+		    !c.checksum);
 	assert_string_equal(c.engine, "stream");
-	assert_int_equal(parse(&c, "--role client --local 10.0.0.1-10.0.0.9 --peer 10.0.0.99 --tunable a=1 --tunable b=2", err), 0);
+	assert_int_equal(parse(&c,
+			     "--role client --local 10.0.0.1-10.0.0.9 --peer 10.0.0.99 --tunable "
+			     "a=1 --tunable b=2",
+			     err),
+	    0);
 	assert_true(c.link == LINK_PORT && c.nlocal == 9 && c.ntunable == 2 && c.offload);
 	assert_int_equal(parse(&c, "--role server --local fd00::1 --port-id 3", err), 0);
 	assert_true(c.duration == 0 && c.port_id[0] == 3 && c.port_id[1] == 4);
@@ -193,8 +198,7 @@ test_options(void **state)
 }
 
 /** Each of these is refused, with a reason that names the option. */
-static void
-test_bad_options(void **state)
+static void test_bad_options(void **state)
 {
 	static const struct {
 		const char *line, *says;
@@ -229,8 +233,7 @@ test_bad_options(void **state)
 	}
 }
 
-int
-main(void)
+int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_hist_buckets),

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The payload check of testtcp must bite: two conns of one connection with a made-up transport between them; each byte that
- * is changed, lost, doubled or moved, or of another connection, is an error. And the order of latencies with depth > 1.
+ * The payload check of testtcp must bite: two conns of one connection with a made-up transport
+ * between them; each byte that is changed, lost, doubled or moved, or of another connection, is an
+ * error. And the order of latencies with depth > 1.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -16,16 +17,14 @@
 const char *app_name = "test_conn";
 uint64_t app_ns_per_cycle_q32 = 1ull << 32; /* a cycle is a nanosecond */
 
-void
-app_err(const char *fmt, ...)
+void app_err(const char *fmt, ...)
 {
 }
 
 static char line[4096];
 static size_t nline, limit;
 
-static ssize_t
-line_send(struct conn *c, size_t n)
+static ssize_t line_send(struct conn *c, size_t n)
 {
 	if (nline == limit)
 		return -EAGAIN;
@@ -35,21 +34,22 @@ line_send(struct conn *c, size_t n)
 	return (ssize_t)n;
 }
 
-static void
-line_close(struct conn *c)
+static void line_close(struct conn *c)
 {
 	conn_gone(c);
 }
 
-static const struct transport transport_line = {.name = "line", .send = line_send, .close = line_close};
+static const struct transport transport_line = {
+    .name = "line", .send = line_send, .close = line_close};
 static struct config cfg = {.verify = true, .depth = 3, .req = 10, .resp = 10};
-static struct endpoint client = {.name = "client", .client = true, .cfg = &cfg}, server = {.name = "server", .cfg = &cfg};
+static struct endpoint client = {.name = "client", .client = true, .cfg = &cfg},
+		       server = {.name = "server", .cfg = &cfg};
 static struct shard cs, ss;
 
-static struct conn *
-make(struct endpoint *ep, struct shard *sh, uint16_t port)
+static struct conn *make(struct endpoint *ep, struct shard *sh, uint16_t port)
 {
-	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x0a000001), .sin_port = htons(port)};
+	struct sockaddr_in in = {
+	    .sin_family = AF_INET, .sin_addr.s_addr = htonl(0x0a000001), .sin_port = htons(port)};
 	struct conn *c;
 
 	sh->ep = ep;
@@ -63,8 +63,7 @@ make(struct endpoint *ep, struct shard *sh, uint16_t port)
 	return c;
 }
 
-static int
-setup(void **state)
+static int setup(void **state)
 {
 	memset(&cs, 0, sizeof(cs));
 	memset(&ss, 0, sizeof(ss));
@@ -81,8 +80,7 @@ setup(void **state)
 	return 0;
 }
 
-static void
-end(struct conn *c)
+static void end(struct conn *c)
 {
 	struct shard *sh = c->sh;
 
@@ -93,9 +91,9 @@ end(struct conn *c)
 	conn_reap(sh);
 }
 
-/** Clean bytes in odd pieces give no error; the receiver's place wraps around the pattern with the sender's. */
-static void
-test_clean(void **state)
+/** Clean bytes in odd pieces give no error; the receiver's place wraps around the pattern with the
+ * sender's. */
+static void test_clean(void **state)
 {
 	struct conn *c = make(&client, &cs, 1000), *s = make(&server, &ss, 1000);
 	uint64_t sent = 0;
@@ -118,8 +116,7 @@ test_clean(void **state)
 	end(s);
 }
 
-static void
-test_bites(void **state)
+static void test_bites(void **state)
 {
 	for (int kind = 0; kind < 5; kind++) {
 		struct conn *c, *s;
@@ -152,8 +149,7 @@ test_bites(void **state)
 }
 
 /** Answers come in the order of requests, so each takes the oldest time. */
-static void
-test_latency(void **state)
+static void test_latency(void **state)
 {
 	struct conn *c = make(&client, &cs, 1000);
 
@@ -175,8 +171,7 @@ test_latency(void **state)
 	assert_int_equal(cs.inflight, 0);
 }
 
-int
-main(void)
+int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup(test_clean, setup),

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The HTTP server over a made-up stack: one connection whose receive queue and send queue are arrays. Bytes in, bytes
- * out; the input arrives whole, byte by byte, or with a send buffer that is often full: the answers must be the same.
+ * The HTTP server over a made-up stack: one connection whose receive queue and send queue are
+ * arrays. Bytes in, bytes out; the input arrives whole, byte by byte, or with a send buffer that is
+ * often full: the answers must be the same.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -28,63 +29,56 @@ static struct {
 	unsigned int ncookies;
 } fake;
 
-int
-sluice_create(struct sluice_stack *st, int family, int type, int proto, uint32_t vrf, int squeue, sluice_conn_t *c)
+int sluice_create(struct sluice_stack *st, int family, int type, int proto, uint32_t vrf,
+    int squeue, sluice_conn_t *c)
 {
 	*c = 1;
 	return 0;
 }
 
-int
-sluice_activate(struct sluice_stack *st, sluice_conn_t c, const struct sluice_upcalls *up, void *arg)
+int sluice_activate(
+    struct sluice_stack *st, sluice_conn_t c, const struct sluice_upcalls *up, void *arg)
 {
 	fake.listener = up;
 	fake.listener_arg = arg;
 	return 0;
 }
 
-int
-sluice_bind(struct sluice_stack *st, sluice_conn_t c, const struct sockaddr *sa, socklen_t len)
+int sluice_bind(struct sluice_stack *st, sluice_conn_t c, const struct sockaddr *sa, socklen_t len)
 {
 	return 0;
 }
 
-int
-sluice_listen(struct sluice_stack *st, sluice_conn_t c, int backlog)
+int sluice_listen(struct sluice_stack *st, sluice_conn_t c, int backlog)
 {
 	return 0;
 }
 
-int
-sluice_accept(struct sluice_stack *st, sluice_conn_t listener, sluice_conn_t eager)
+int sluice_accept(struct sluice_stack *st, sluice_conn_t listener, sluice_conn_t eager)
 {
 	return 0;
 }
 
-int
-sluice_close(struct sluice_stack *st, sluice_conn_t c)
+int sluice_close(struct sluice_stack *st, sluice_conn_t c)
 {
 	assert_false(fake.closed);
 	fake.closed = true;
 	return 0;
 }
 
-int
-sluice_abort(struct sluice_stack *st, sluice_conn_t c)
+int sluice_abort(struct sluice_stack *st, sluice_conn_t c)
 {
 	fake.aborted = true;
 	return sluice_close(st, c);
 }
 
-int
-sluice_shutdown(struct sluice_stack *st, sluice_conn_t c, int how)
+int sluice_shutdown(struct sluice_stack *st, sluice_conn_t c, int how)
 {
 	fake.shut = true;
 	return 0;
 }
 
-static int
-take_out(const void *p, size_t n)
+static int take_out(const void *p, size_t n)
 {
 	assert_false(fake.shut || fake.closed);
 	if (fake.room == 0)
@@ -96,8 +90,7 @@ take_out(const void *p, size_t n)
 	return 0;
 }
 
-int
-sluice_send(struct sluice_stack *st, sluice_conn_t c, struct rte_mbuf *m, unsigned int flags)
+int sluice_send(struct sluice_stack *st, sluice_conn_t c, struct rte_mbuf *m, unsigned int flags)
 {
 	int rc = take_out(rte_pktmbuf_mtod(m, void *), m->data_len);
 
@@ -106,8 +99,8 @@ sluice_send(struct sluice_stack *st, sluice_conn_t c, struct rte_mbuf *m, unsign
 	return rc;
 }
 
-int
-sluice_send_external(struct sluice_stack *st, sluice_conn_t c, void *buf, uint64_t iova, size_t len, void *cookie, unsigned int flags)
+int sluice_send_external(struct sluice_stack *st, sluice_conn_t c, void *buf, uint64_t iova,
+    size_t len, void *cookie, unsigned int flags)
 {
 	int rc = take_out(buf, len);
 
@@ -116,22 +109,20 @@ sluice_send_external(struct sluice_stack *st, sluice_conn_t c, void *buf, uint64
 	return rc;
 }
 
-ssize_t
-sluice_send_copy(struct sluice_stack *st, sluice_conn_t c, const void *data, size_t len, unsigned int flags)
+ssize_t sluice_send_copy(
+    struct sluice_stack *st, sluice_conn_t c, const void *data, size_t len, unsigned int flags)
 {
 	int rc = take_out(data, len > 1000 ? 1000 : len);
 
 	return rc != 0 ? rc : (ssize_t)(len > 1000 ? 1000 : len);
 }
 
-ssize_t
-sluice_readable(struct sluice_stack *st, sluice_conn_t c)
+ssize_t sluice_readable(struct sluice_stack *st, sluice_conn_t c)
 {
 	return (ssize_t)fake.nin;
 }
 
-int
-sluice_peek(struct sluice_stack *st, sluice_conn_t c, struct iovec *iov, int n)
+int sluice_peek(struct sluice_stack *st, sluice_conn_t c, struct iovec *iov, int n)
 {
 	size_t half = fake.nin / 2;
 
@@ -140,8 +131,7 @@ sluice_peek(struct sluice_stack *st, sluice_conn_t c, struct iovec *iov, int n)
 	return 2;
 }
 
-int
-sluice_consume(struct sluice_stack *st, sluice_conn_t c, size_t n)
+int sluice_consume(struct sluice_stack *st, sluice_conn_t c, size_t n)
 {
 	assert_true(n <= fake.nin);
 	memmove(fake.in, fake.in + n, fake.nin - n);
@@ -149,14 +139,13 @@ sluice_consume(struct sluice_stack *st, sluice_conn_t c, size_t n)
 	return 0;
 }
 
-uint64_t
-sluice_squeue_now(const struct sluice_squeue *sq)
+uint64_t sluice_squeue_now(const struct sluice_squeue *sq)
 {
 	return 5;
 }
 
-int
-sluice_timer_start(struct sluice_squeue *sq, uint64_t at, sluice_timer_fn fn, void *arg, sluice_timer_t *t)
+int sluice_timer_start(
+    struct sluice_squeue *sq, uint64_t at, sluice_timer_fn fn, void *arg, sluice_timer_t *t)
 {
 	*t = 1;
 	return 0;
@@ -169,16 +158,14 @@ static char root[] = "/tmp/test_http.XXXXXX";
 static char body[200000];
 
 /** Give back what was sent by reference, and room for a few more sends. */
-static void
-drain(void)
+static void drain(void)
 {
 	while (fake.ncookies > 0)
 		fake.up->zcopy_notify(fake.arg, 1, fake.cookie[--fake.ncookies]);
 }
 
 /** One connection: feed `in` in pieces, `room` sends at a time; the answer stands in fake.out. */
-static void
-talk(const char *in, size_t piece, size_t room)
+static void talk(const char *in, size_t piece, size_t room)
 {
 	static const struct sockaddr_in any = {.sin_family = AF_INET};
 	size_t len = strlen(in);
@@ -186,7 +173,8 @@ talk(const char *in, size_t piece, size_t room)
 
 	memset(&fake, 0, sizeof(fake));
 	fake.room = room;
-	assert_int_equal(httpd_listen(&h, AF_INET, (const struct sockaddr *)&any, sizeof(any), 0, 10, &l), 0);
+	assert_int_equal(
+	    httpd_listen(&h, AF_INET, (const struct sockaddr *)&any, sizeof(any), 0, 10, &l), 0);
 	fake.up = fake.listener;
 	assert_int_equal(fake.listener->newconn(fake.listener_arg, l, 2, &fake.arg, &fake.up), 0);
 	for (size_t off = 0; off < len; off += piece) {
@@ -213,8 +201,7 @@ talk(const char *in, size_t piece, size_t room)
 	fake.out[fake.nout] = '\0';
 }
 
-static unsigned int
-status(void)
+static unsigned int status(void)
 {
 	unsigned int s = 0;
 
@@ -222,8 +209,7 @@ status(void)
 	return s;
 }
 
-static const char *
-content(void)
+static const char *content(void)
 {
 	const char *p = strstr(fake.out, "\r\n\r\n");
 
@@ -233,8 +219,7 @@ content(void)
 
 #define GET(path, more) "GET " path " HTTP/1.1\r\nHost: x\r\n" more "\r\n"
 
-static void
-test_statuses(void **state)
+static void test_statuses(void **state)
 {
 	static const struct {
 		const char *in;
@@ -281,8 +266,7 @@ test_statuses(void **state)
 		}
 }
 
-static void
-test_ranges(void **state)
+static void test_ranges(void **state)
 {
 	talk(GET("/a.txt", "Range: bytes=2-4\r\n"), 1000, 100);
 	assert_string_equal(content(), "234");
@@ -297,18 +281,19 @@ test_ranges(void **state)
 }
 
 /** Pipelined, with large bodies, by reference and by copy, whatever the room: the same bytes. */
-static void
-test_pipeline(void **state)
+static void test_pipeline(void **state)
 {
 	static char first[1 << 20];
-	static const char in[] = GET("/a.txt", "") GET("/big", "") "HEAD /big HTTP/1.1\r\nHost: x\r\n\r\n" GET("/none", "") GET(
-	    "/big", "Range: bytes=5-150000\r\nConnection: close\r\n") GET("/never", "");
+	static const char in[] = GET("/a.txt", "")
+	    GET("/big", "") "HEAD /big HTTP/1.1\r\nHost: x\r\n\r\n" GET("/none", "")
+		GET("/big", "Range: bytes=5-150000\r\nConnection: close\r\n") GET("/never", "");
 	size_t n = 0;
 
 	for (int copy = 0; copy < 2; copy++)
 		for (size_t room = 1; room < 500; room += room < 4 ? 1 : 200) {
 			h.zero_copy = copy == 0;
-			h.date_at = time(NULL) + 1000; /* the date must not change between two runs */
+			h.date_at =
+			    time(NULL) + 1000; /* the date must not change between two runs */
 			talk(in, room * 37, room);
 			assert_true(fake.shut);
 			if (n == 0) {
@@ -318,17 +303,18 @@ test_pipeline(void **state)
 			}
 			char *d;
 
-			for (d = fake.out; (d = memmem(d, (size_t)(fake.out + n - d), "Date: ", 6)) != NULL; d++)
+			for (d = fake.out;
+			     (d = memmem(d, (size_t)(fake.out + n - d), "Date: ", 6)) != NULL; d++)
 				memset(d + 6, 'x', 29);
-			for (d = first; (d = memmem(d, (size_t)(first + n - d), "Date: ", 6)) != NULL; d++)
+			for (d = first;
+			     (d = memmem(d, (size_t)(first + n - d), "Date: ", 6)) != NULL; d++)
 				memset(d + 6, 'x', 29);
 			assert_int_equal(fake.nout, n);
 			assert_memory_equal(fake.out, first, n);
 		}
 }
 
-static void
-test_long_head(void **state)
+static void test_long_head(void **state)
 {
 	static char in[10000];
 
@@ -339,8 +325,7 @@ test_long_head(void **state)
 	assert_true(fake.shut);
 }
 
-static void
-put_file(const char *name, const char *data, size_t n)
+static void put_file(const char *name, const char *data, size_t n)
 {
 	char path[100];
 	FILE *f;
@@ -352,8 +337,7 @@ put_file(const char *name, const char *data, size_t n)
 	fclose(f);
 }
 
-int
-main(void)
+int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_statuses),
