@@ -374,6 +374,7 @@ static void inject(struct rte_mempool *mp)
 
 		want(m != NULL, "no buffer for a foreign frame");
 		eh = (struct rte_ether_hdr *)rte_pktmbuf_append(m, 60);
+		want(eh != NULL, "a buffer has no room");
 		memset(eh, 0, 60);
 		eh->dst_addr = (struct rte_ether_addr){{0x02, 0x53, 0x4c, 0, 0, 1}};
 		eh->src_addr = (struct rte_ether_addr){{0x02, 0x53, 0x4c, 0, 0, 9}};
@@ -396,7 +397,7 @@ static void take_down(struct node *n)
 
 static void drain_ring(struct rte_ring *r)
 {
-	struct rte_mbuf *m;
+	struct rte_mbuf *m = NULL;
 
 	while (rte_ring_dequeue(r, (void **)&m) == 0)
 		rte_pktmbuf_free(m);

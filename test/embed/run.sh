@@ -42,7 +42,8 @@ if nm -D --defined-only "$libdir/libsluice.so" | awk '{ print $3 }' | grep -vE '
 fi
 
 eal=(--no-huge --no-pci --no-telemetry --no-shconf -m 128 --file-prefix "sluice-embed-$$" --lcores "0@$(sed -n 's,^Cpus_allowed_list:[^0-9]*\([0-9]*\).*,\1,p' /proc/self/status)")
-ldd embed-static | grep -q libsluice && { echo "embed-static is linked to the shared library"; exit 1; }
-LD_LIBRARY_PATH=$libdir ldd embed-shared | grep -q "$libdir/libsluice" || { echo "embed-shared is not"; exit 1; }
+[[ $(ldd embed-static) != *libsluice* ]] || { echo "embed-static is linked to the shared library"; exit 1; }
+[[ $(LD_LIBRARY_PATH=$libdir ldd embed-shared) == *"$libdir/libsluice"* ]] ||
+    { echo "embed-shared is not linked to the library installed"; exit 1; }
 LD_LIBRARY_PATH=$libdir ./embed-shared "${eal[@]}"
 ./embed-static "${eal[@]}"
