@@ -10,7 +10,16 @@
  * owns it (the thread that set SL_BELL_QUEUED in a door, or that allocated a call slot), and only
  * whole lists are taken, so there is no ABA.
  *
- * @MEASURE@
+ * A door stands in the list once, so what is rung while it waits there runs at its earlier place:
+ * it may overtake a post that the same producer made in between, and is never overtaken. A
+ * synchronous call comes after all that its caller rang and posted, for the caller waits for it.
+ *
+ * Measured against the alternative, an SPSC ring per producer and squeue (test/bench/bench_entry.c;
+ * 2 shared cores, everybody yields when idle; list / ring, ns an entry): one producer with 256 in
+ * flight 9.6 / 9.8, two producers 9.9 / 24.0; one entry at a time there and back 1298 / 791 with
+ * one producer, 1728 / 2021 with two, where the scheduler is most of it. The list needs no memory
+ * per thread, no registration of threads, no overflow path, and one look per pass instead of one
+ * per producer: it stayed, the ring went.
  *
  * A door's word holds generation, OPEN, and the bits that were rung. A thread with a stale handle
  * fails the comparison inside its own compare-and-swap, so it can never ring the slot's next life.
