@@ -133,9 +133,9 @@ void ip_defend(struct sluice_squeue *sq, uint32_t row, bool answer)
 	struct ip_addr_st *st = &s->ast[row];
 
 	SL_COUNT(sq, addr_conflicts);
-	if (!answer || (st->defended != 0 && sq->now - st->defended < s->cfg.tun.ip_defend_interval))
+	if (!answer || (st->defended != 0 && sq->now + 1 - st->defended < s->cfg.tun.ip_defend_interval))
 		return;
-	st->defended = sq->now | 1;
+	st->defended = sq->now + 1;
 	if (sl_addr_is4(&a->addr))
 		ip_arp_send(sq, a->ifidx, 1, NULL, &a->addr, NULL, &a->addr);
 }

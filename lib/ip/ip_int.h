@@ -73,7 +73,7 @@ struct sl_cfg {
 	uint32_t *vrfs;
 	struct sluice_tunables tun;
 };
-/** Deep copy in one allocation (free with free()); NULL without memory. */
+/** Deep copy in one allocation (free with free()); NULL without memory. Only its results may go to sl_ip_config: lookup tables lie behind. */
 struct sl_cfg *sl_cfg_copy(const struct sl_cfg *c);
 
 /* ---- received packets ---- */
@@ -152,6 +152,8 @@ int sl_flow_init(struct sluice_squeue *sq, struct sl_flow *f, const struct sl_ke
 void sl_flow_fini(struct sluice_squeue *sq, struct sl_flow *f);
 /** Slow half of sl_flow_ready. */
 int sl_flow_resolve(struct sluice_squeue *sq, struct sl_flow *f, const struct sl_key *key);
+/** New data was acknowledged: the neighbour is reachable. Cheap enough for every such ACK. */
+void sl_flow_confirm(struct sluice_squeue *sq, const struct sl_flow *f);
 /** ICMP too big: lower the path MTU; expires after 10 minutes back to the interface's. */
 void sl_flow_mtu(struct sluice_squeue *sq, struct sl_flow *f, uint16_t mtu);
 /** What the output port can do for this flow: SLUICE_CAP_* and the most payload of one TSO packet (0: none). */

@@ -65,7 +65,7 @@ static inline struct sluice_addr rd_addr6(const uint8_t *p)
 /* State of a configured address. Lives in the snapshot, handed over when a new one is installed. */
 struct ip_addr_st {
 	struct sl_timer t; /* next probe or announcement */
-	uint64_t defended; /* last defence, ns; 0 never */
+	uint64_t defended; /* last defence, ns + 1; 0 never */
 	uint8_t state;	   /* enum sluice_addr_state */
 	uint8_t left;	   /* probes still to send, then announcements */
 };
@@ -135,7 +135,7 @@ struct sl_ip {
 	struct ip_snap *snap;
 	uint32_t generation; /* never 0: zeroed flows are out of date */
 	uint32_t pmtu_gen;   /* flows routed before this forget a lowered path MTU */
-	uint64_t pmtu_since; /* first lowering since the last expiry */
+	uint64_t pmtu_since; /* first lowering since the last expiry, ns + 1; 0 none */
 	struct sl_timer pmtu_timer;
 
 	struct neigh **chunk;

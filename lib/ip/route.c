@@ -193,6 +193,8 @@ int ip_route_flow(struct sluice_squeue *sq, struct sl_flow *f, const struct sl_k
 		return 0;
 	}
 	f->state = SL_FLOW_NEW;
+	if (is_loopback(&key->laddr)) /* RFC 1122 3.2.1.3 (g): never outside of a host */
+		return -ENETUNREACH;
 	if (!sl_addr_is4(&key->raddr) && (is_linklocal6(&key->raddr) || sl_addr_multicast(&key->raddr))) {
 		ifidx = link_scope(s, key, scope);
 		if (ifidx < 0)
@@ -300,10 +302,27 @@ void sl_flow_mtu(struct sluice_squeue *sq, struct sl_flow *f, uint16_t mtu)
 		return;
 	f->mtu = mtu;
 	if (ip->pmtu_since == 0)
-		ip->pmtu_since = sq->now | 1;
+		ip->pmtu_since = sq->now + 1;
 	/* One timer for all flows: a further lowering postpones it, but not for ever. */
-	if (!sl_timer_armed(&ip->pmtu_timer) || sq->now - ip->pmtu_since < PMTU_TTL)
+	if (!sl_timer_armed(&ip->pmtu_timer) || sq->now + 1 - ip->pmtu_since < PMTU_TTL)
 		sl_timer_set(&sq->wheel, &ip->pmtu_timer, sq->now + PMTU_TTL);
+}
+
+/* TCP saw progress: the neighbour answers, there is no need to ask it (RFC 4861 7.3.1). */
+void sl_flow_confirm(struct sluice_squeue *sq, const struct sl_flow *f)
+{
+	struct neigh *n = f->nh != 0 ? ip_neigh_of(sq->ip, f->nh) : NULL;
+
+	if (n == NULL)
+		return;
+	/* The timer that runs finds the later time and moves itself. */
+	if (n->state == NEIGH_REACHABLE)
+		n->confirmed = sq->now;
+	else if (n->state == NEIGH_PROBE) {
+		n->state = NEIGH_REACHABLE;
+		n->confirmed = sq->now;
+		sl_timer_set(&sq->wheel, &n->t, sq->now + sq->tun.ip_neigh_reachable);
+	}
 }
 
 uint32_t sl_flow_caps(const struct sluice_squeue *sq, const struct sl_flow *f, uint32_t *tso_max)
