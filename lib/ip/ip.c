@@ -85,6 +85,7 @@ bool ip_pull(struct sluice_squeue *sq, struct rte_mbuf **pm, uint32_t need)
 {
 	struct rte_mbuf *m = *pm, *h, *rest;
 	uint16_t segs = 1;
+	const void *src;
 
 	if (SL_LIKELY(m->data_len >= need))
 		return true;
@@ -96,8 +97,10 @@ bool ip_pull(struct sluice_squeue *sq, struct rte_mbuf **pm, uint32_t need)
 		rte_pktmbuf_free(h);
 		return false;
 	}
-	if (rte_pktmbuf_read(m, 0, need, rte_pktmbuf_mtod(h, void *)) != rte_pktmbuf_mtod(h, void *))
-		memcpy(rte_pktmbuf_mtod(h, void *), rte_pktmbuf_mtod(m, void *), need);
+	/* Empty leading segments: what is read may lie whole in a later one, and is then not copied. */
+	src = rte_pktmbuf_read(m, 0, need, rte_pktmbuf_mtod(h, void *));
+	if (src != rte_pktmbuf_mtod(h, void *))
+		memcpy(rte_pktmbuf_mtod(h, void *), src, need);
 	h->data_len = (uint16_t)need;
 	h->pkt_len = m->pkt_len;
 	h->ol_flags = m->ol_flags & ~(RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL);

@@ -132,6 +132,7 @@ static bool sendable(const struct sluice_port_info *info, const struct rte_mbuf 
 static struct rte_mbuf *linear_from(struct rte_mempool *mp, const struct rte_mbuf *m)
 {
 	struct rte_mbuf *c;
+	const void *src;
 
 	if (mp == NULL || rte_pktmbuf_data_room_size(mp) < RTE_PKTMBUF_HEADROOM + m->pkt_len)
 		return NULL;
@@ -142,8 +143,9 @@ static struct rte_mbuf *linear_from(struct rte_mempool *mp, const struct rte_mbu
 		rte_pktmbuf_free(c);
 		return NULL;
 	}
-	if (rte_pktmbuf_read(m, 0, m->pkt_len, rte_pktmbuf_mtod(c, void *)) != rte_pktmbuf_mtod(c, void *))
-		memcpy(rte_pktmbuf_mtod(c, void *), rte_pktmbuf_mtod(m, void *), m->pkt_len);
+	src = rte_pktmbuf_read(m, 0, m->pkt_len, rte_pktmbuf_mtod(c, void *));
+	if (src != rte_pktmbuf_mtod(c, void *))
+		memcpy(rte_pktmbuf_mtod(c, void *), src, m->pkt_len);
 	c->data_len = (uint16_t)m->pkt_len;
 	c->pkt_len = m->pkt_len;
 	c->ol_flags = m->ol_flags & ~(RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL);
