@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * ARP (RFC 826) with the conflict rules of RFC 5227. Learning is deliberately narrow: who asks for us is entered, an
- * entry that exists is updated, and nothing else is believed; senders must be on the link by our routes.
+ * ARP (RFC 826) with the conflict rules of RFC 5227. Learning is deliberately narrow: who asks for
+ * us is entered, an entry that exists is updated, and nothing else is believed; senders must be on
+ * the link by our routes.
  */
 #include "ip_priv.h"
 
@@ -41,14 +42,16 @@ static bool arp_sound(const uint8_t *a, const uint8_t mac[6], const struct sluic
 {
 	uint16_t op = rd16(a + 6);
 
-	if (rd16(a) != 1 || rd16(a + 2) != TYPE_IP4 || a[4] != 6 || a[5] != 4 || (op != 1 && op != 2))
+	if (rd16(a) != 1 || rd16(a + 2) != TYPE_IP4 || a[4] != 6 || a[5] != 4 ||
+	    (op != 1 && op != 2))
 		return false;
 	if ((mac[0] & 1) || memcmp(mac, none, 6) == 0)
 		return false;
 	return !sl_addr_multicast(spa) && spa->b[12] != 127;
 }
 
-/* RFC 5227: 2.1.1 while an address is tentative, 2.4 once it is ours. True: the packet is about a conflict. */
+/* RFC 5227: 2.1.1 while an address is tentative, 2.4 once it is ours. True: the packet is about a
+ * conflict. */
 static bool arp_conflict(struct ip_in *in, uint16_t ifidx, const struct sluice_addr *spa,
     const struct sluice_addr *tpa, uint16_t op)
 {

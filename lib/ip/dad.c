@@ -1,20 +1,23 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Is an address ours alone? RFC 5227 for IPv4 (probes with sender 0, then two announcements), RFC 4862 section 5.4 for
- * IPv6. An address is tentative, ready or duplicate; only ready ones are local. Its state outlives a change of the
- * configuration as long as address, interface and MAC are the same. Virtual and raw IP interfaces have no link to ask.
+ * Is an address ours alone? RFC 5227 for IPv4 (probes with sender 0, then two announcements), RFC
+ * 4862 section 5.4 for IPv6. An address is tentative, ready or duplicate; only ready ones are
+ * local. Its state outlives a change of the configuration as long as address, interface and MAC are
+ * the same. Virtual and raw IP interfaces have no link to ask.
  *
- * Each squeue runs the same clockwork on its own copy, but only squeue 0 puts probes on the wire; answers reach all.
+ * Each squeue runs the same clockwork on its own copy, but only squeue 0 puts probes on the wire;
+ * answers reach all.
  */
 #include "ip_priv.h"
 
-#define ANNOUNCE_NUM 2			 /* RFC 5227 1.1 */
+#define ANNOUNCE_NUM 2 /* RFC 5227 1.1 */
 #define ANNOUNCE_INTERVAL SLUICE_SEC(2)
 
 static bool same_if(const struct sl_cfg_if *a, const struct sl_cfg_if *b)
 {
-	return a->used && b->used && a->port == b->port && a->vrf == b->vrf && a->vlan[0] == b->vlan[0] &&
-	       a->vlan[1] == b->vlan[1] && memcmp(a->mac, b->mac, 6) == 0;
+	return a->used && b->used && a->port == b->port && a->vrf == b->vrf &&
+	       a->vlan[0] == b->vlan[0] && a->vlan[1] == b->vlan[1] &&
+	       memcmp(a->mac, b->mac, 6) == 0;
 }
 
 static void dad_probe(struct sluice_squeue *sq, const struct sl_cfg_addr *a)
@@ -59,7 +62,8 @@ void ip_dad_config(struct sluice_squeue *sq, const struct ip_snap *old)
 		memset(st, 0, sizeof(*st));
 		st->t.kind = SL_TIMER_IP;
 		if (j >= 0 && sl_addr_eq(&a->addr, &old->cfg.addrs[j].addr) &&
-		    a->on_prefix == old->cfg.addrs[j].on_prefix && same_if(f, &old->cfg.ifs[a->ifidx]))
+		    a->on_prefix == old->cfg.addrs[j].on_prefix &&
+		    same_if(f, &old->cfg.ifs[a->ifidx]))
 			o = &old->ast[j];
 		if (o == NULL) {
 			dad_start(sq, i);
@@ -121,7 +125,8 @@ void ip_dad_duplicate(struct sluice_squeue *sq, uint32_t row)
 	st->state = SLUICE_ADDR_DUPLICATE;
 	sl_timer_cancel(&sq->wheel, &st->t);
 	SL_COUNT(sq, addr_dad_failed);
-	sl_log(&sq->stack->log, sq->now, SL_LOG_WARN, "interface %s: an address is already used by another station",
+	sl_log(&sq->stack->log, sq->now, SL_LOG_WARN,
+	    "interface %s: an address is already used by another station",
 	    sq->ip->snap->cfg.ifs[sq->ip->snap->cfg.addrs[row].ifidx].name);
 }
 
@@ -133,7 +138,8 @@ void ip_defend(struct sluice_squeue *sq, uint32_t row, bool answer)
 	struct ip_addr_st *st = &s->ast[row];
 
 	SL_COUNT(sq, addr_conflicts);
-	if (!answer || (st->defended != 0 && sq->now + 1 - st->defended < s->cfg.tun.ip_defend_interval))
+	if (!answer ||
+	    (st->defended != 0 && sq->now + 1 - st->defended < s->cfg.tun.ip_defend_interval))
 		return;
 	st->defended = sq->now + 1;
 	if (sl_addr_is4(&a->addr))

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Ethernet: up to two VLAN tags (in the frame, or stripped by the NIC), which of our interfaces a frame belongs to, and
- * whether it is for us. A priority tag (VLAN 0) does not count as a tag. Raw IP ports have none of this.
+ * Ethernet: up to two VLAN tags (in the frame, or stripped by the NIC), which of our interfaces a
+ * frame belongs to, and whether it is for us. A priority tag (VLAN 0) does not count as a tag. Raw
+ * IP ports have none of this.
  */
 #include "ip_priv.h"
 
 static const uint8_t zero_mac[6];
 
 /* Collect tags into v[]; returns the offset of the EtherType's payload, *type; 0 when too short. */
-static uint32_t parse_tags(struct sluice_squeue *sq, struct rte_mbuf **m, uint16_t v[2], uint16_t *type,
-    bool *many)
+static uint32_t parse_tags(
+    struct sluice_squeue *sq, struct rte_mbuf **m, uint16_t v[2], uint16_t *type, bool *many)
 {
 	uint32_t off = 12;
 	unsigned int n = 0;
@@ -100,7 +101,8 @@ void ip_eth_input(struct ip_in *in, struct rte_mbuf *m)
 	ifx = many ? -1 : ip_find_if(s, in->port, v[0], v[1]);
 	if (ifx < 0) {
 		ip_foreign(in, p.m,
-		    v[0] == SLUICE_VLAN_NONE ? &sq->ctr.ip_in_no_vrf : &sq->ctr.eth_in_vlan_unknown);
+		    v[0] == SLUICE_VLAN_NONE ? &sq->ctr.ip_in_no_vrf
+					     : &sq->ctr.eth_in_vlan_unknown);
 		return;
 	}
 	f = &s->cfg.ifs[ifx];
@@ -121,11 +123,13 @@ void ip_eth_input(struct ip_in *in, struct rte_mbuf *m)
 		ip_foreign(in, p.m, &sq->ctr.eth_in_type_unknown);
 }
 
-/* From another squeue or from ourselves: an IP packet whose VRF and interface travel in the mbuf. */
+/* From another squeue or from ourselves: an IP packet whose VRF and interface travel in the mbuf.
+ */
 void ip_marked_input(struct ip_in *in, struct rte_mbuf *m)
 {
 	const struct ip_snap *s = in->sq->ip->snap;
-	struct ip_pkt p = {.m = m, .vrf = sl_pkt_word(m)[0], .ifidx = (uint16_t)sl_pkt_word(m)[1], .reasm = true};
+	struct ip_pkt p = {
+	    .m = m, .vrf = sl_pkt_word(m)[0], .ifidx = (uint16_t)sl_pkt_word(m)[1], .reasm = true};
 
 	if (m->packet_type & IP_MARK_LOCAL) {
 		p.flags = SL_PKT_LOCAL;
@@ -139,7 +143,8 @@ void ip_marked_input(struct ip_in *in, struct rte_mbuf *m)
 	ip_by_type(in, &p, *rte_pktmbuf_mtod(p.m, const uint8_t *) >> 4 == 4 ? TYPE_IP4 : TYPE_IP6);
 }
 
-unsigned int ip_eth_header(const struct sl_cfg_if *f, const uint8_t dst[6], uint16_t type, uint8_t *l2)
+unsigned int ip_eth_header(
+    const struct sl_cfg_if *f, const uint8_t dst[6], uint16_t type, uint8_t *l2)
 {
 	unsigned int n = 12;
 	bool two = f->vlan[0] != SLUICE_VLAN_NONE && f->vlan[1] != SLUICE_VLAN_NONE;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * ICMP and ICMPv6: echo, errors about our segments to their connection, errors of our own. An error counts only when it
- * quotes a TCP segment from one of our addresses; whether its sequence number is in flight TCP judges (RFC 5927).
- * Source quench (RFC 6633) and redirects are ignored.
+ * ICMP and ICMPv6: echo, errors about our segments to their connection, errors of our own. An error
+ * counts only when it quotes a TCP segment from one of our addresses; whether its sequence number
+ * is in flight TCP judges (RFC 5927). Source quench (RFC 6633) and redirects are ignored.
  */
 #include "ip_priv.h"
 
@@ -13,7 +13,8 @@ static void deliver_error(struct ip_in *in, struct ip_pkt *p, struct sl_icmp_err
 	struct sluice_squeue *sq = in->sq;
 	unsigned int to;
 
-	if (sq->stack->nsq > 1 && !in->forwarded && !p->reasm && ip_elsewhere(sq, in->port, &e->key, &to)) {
+	if (sq->stack->nsq > 1 && !in->forwarded && !p->reasm &&
+	    ip_elsewhere(sq, in->port, &e->key, &to)) {
 		p->m->packet_type = 0;
 		sl_forward(sq, to, in->port, p->m);
 		return;
@@ -23,7 +24,8 @@ static void deliver_error(struct ip_in *in, struct ip_pkt *p, struct sl_icmp_err
 }
 
 /* The quoted segment, q points to its TCP header (8 bytes at least: ports and sequence number). */
-static bool quote_key(struct ip_in *in, const struct ip_pkt *p, struct sl_icmp_err *e, const uint8_t *q)
+static bool quote_key(
+    struct ip_in *in, const struct ip_pkt *p, struct sl_icmp_err *e, const uint8_t *q)
 {
 	e->key.vrf = p->vrf;
 	memcpy(&e->key.lport, q, 2);
@@ -32,12 +34,14 @@ static bool quote_key(struct ip_in *in, const struct ip_pkt *p, struct sl_icmp_e
 	return sl_ip_is_local(in->sq, p->vrf, &e->key.laddr);
 }
 
-/* Type and code to errno (RFC 1122 4.2.3.9, Linux's choice of numbers). False: not an error that we know. */
-static bool error4(struct ip_in *in, uint8_t type, uint8_t code, uint32_t rest, struct sl_icmp_err *e)
+/* Type and code to errno (RFC 1122 4.2.3.9, Linux's choice of numbers). False: not an error that we
+ * know. */
+static bool error4(
+    struct ip_in *in, uint8_t type, uint8_t code, uint32_t rest, struct sl_icmp_err *e)
 {
-	static const uint8_t unreach[] = {ENETUNREACH, EHOSTUNREACH, ENOPROTOOPT, ECONNREFUSED, EMSGSIZE,
-	    EOPNOTSUPP, ENETUNREACH, EHOSTUNREACH, EHOSTUNREACH, ENETUNREACH, EHOSTUNREACH, ENETUNREACH,
-	    EHOSTUNREACH, EHOSTUNREACH, EHOSTUNREACH, EHOSTUNREACH};
+	static const uint8_t unreach[] = {ENETUNREACH, EHOSTUNREACH, ENOPROTOOPT, ECONNREFUSED,
+	    EMSGSIZE, EOPNOTSUPP, ENETUNREACH, EHOSTUNREACH, EHOSTUNREACH, ENETUNREACH,
+	    EHOSTUNREACH, ENETUNREACH, EHOSTUNREACH, EHOSTUNREACH, EHOSTUNREACH, EHOSTUNREACH};
 
 	if (type == 11 || type == 12) {
 		e->err = type == 11 ? EHOSTUNREACH : EPROTO;
@@ -95,7 +99,8 @@ static void icmp_error_in(struct ip_in *in, struct ip_pkt *p, bool v4)
 	}
 	if (v4) {
 		hl = n >= IP4_HLEN ? (uint32_t)(q[0] & 15) * 4 : 0;
-		if (hl < IP4_HLEN || q[0] >> 4 != 4 || n < hl + 8 || (rd16(q + 6) & 0x1fff) != 0 || q[9] != PROTO_TCP)
+		if (hl < IP4_HLEN || q[0] >> 4 != 4 || n < hl + 8 || (rd16(q + 6) & 0x1fff) != 0 ||
+		    q[9] != PROTO_TCP)
 			goto unmatched;
 		e.key.laddr = rd_addr4(q + 12);
 		e.key.raddr = rd_addr4(q + 16);
@@ -149,11 +154,13 @@ static void echo(struct ip_in *in, struct ip_pkt *p, bool v4)
 	b = rte_pktmbuf_mtod(m, uint8_t *);
 	b[0] = v4 ? 0 : 129;
 	b[2] = b[3] = 0;
-	c = (uint16_t)~ip_sum_mbuf(m, 0, m->pkt_len, v4 ? 0 : ip_pseudo(&p->dst, &p->src, PROTO_ICMP6, m->pkt_len));
+	c = (uint16_t)~ip_sum_mbuf(
+	    m, 0, m->pkt_len, v4 ? 0 : ip_pseudo(&p->dst, &p->src, PROTO_ICMP6, m->pkt_len));
 	memcpy(b + 2, &c, 2);
 	SL_COUNT(sq, icmp_echo);
 	SL_COUNT(sq, icmp_out);
-	ip_send(sq, p->vrf, p->ifidx, &p->dst, &p->src, v4 ? PROTO_ICMP : PROTO_ICMP6, p->tos & 0xfc, m);
+	ip_send(sq, p->vrf, p->ifidx, &p->dst, &p->src, v4 ? PROTO_ICMP : PROTO_ICMP6,
+	    p->tos & 0xfc, m);
 }
 
 /* Common start: at least 8 bytes, checksum right. False: dropped and counted. */
@@ -211,7 +218,8 @@ void ip_icmp_error(struct sluice_squeue *sq, const struct ip_pkt *p, uint8_t typ
 	uint8_t *b;
 	uint16_t c;
 
-	if (p->l2multi || sl_addr_multicast(&p->dst) || sl_addr_any(&p->src) || sl_addr_multicast(&p->src))
+	if (p->l2multi || sl_addr_multicast(&p->dst) || sl_addr_any(&p->src) ||
+	    sl_addr_multicast(&p->src))
 		return;
 	if (!ip_rate(&sq->ip->icmp_bucket, sq->now, sq->tun.ip_icmp_rate)) {
 		SL_COUNT(sq, icmp_out_limited);
@@ -229,7 +237,8 @@ void ip_icmp_error(struct sluice_squeue *sq, const struct ip_pkt *p, uint8_t typ
 	b[1] = code;
 	if (!v4 && type == 4)
 		wr32(b + 4, 6); /* pointer: the next header field */
-	c = (uint16_t)~ip_sum_mbuf(m, 0, m->pkt_len, v4 ? 0 : ip_pseudo(&p->dst, &p->src, PROTO_ICMP6, m->pkt_len));
+	c = (uint16_t)~ip_sum_mbuf(
+	    m, 0, m->pkt_len, v4 ? 0 : ip_pseudo(&p->dst, &p->src, PROTO_ICMP6, m->pkt_len));
 	memcpy(b + 2, &c, 2);
 	SL_COUNT(sq, icmp_out);
 	ip_send(sq, p->vrf, p->ifidx, &p->dst, &p->src, v4 ? PROTO_ICMP : PROTO_ICMP6, 0, m);

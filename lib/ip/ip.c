@@ -1,22 +1,28 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The IP layer: everything between a driver's frame and a TCP segment, both ways, for both families.
+ * The IP layer: everything between a driver's frame and a TCP segment, both ways, for both
+ *families.
  *
- * One struct sl_ip per squeue, touched only by its owner. Configuration comes as an immutable snapshot (snap.c) that is
- * swapped between two passes; `generation` then moves, and each flow routes again when it next wants to send. Nothing
- * is pushed to flows, so a change costs nothing for connections that are idle.
+ * One struct sl_ip per squeue, touched only by its owner. Configuration comes as an immutable
+ *snapshot (snap.c) that is swapped between two passes; `generation` then moves, and each flow
+ *routes again when it next wants to send. Nothing is pushed to flows, so a change costs nothing for
+ *connections that are idle.
  *
- *	in:	eth.c (tags, whose interface, ARP) -> ipv4.c / ipv6.c (checks, options, fragments -> reasm.c)
- *		-> ip_tcp: which squeue (steer.c), checksum, batch -> the tcp_input hook, once per burst
+ *	in:	eth.c (tags, whose interface, ARP) -> ipv4.c / ipv6.c (checks, options, fragments ->
+ *reasm.c)
+ *		-> ip_tcp: which squeue (steer.c), checksum, batch -> the tcp_input hook, once per
+ *burst
  *		-> icmp.c (echo, errors to their connection) -> nd.c
- *	out:	sl_flow_ready (cached next hop; route.c, neigh.c when it is out of date) -> sl_flow_send (output.c)
- *	self:	packets to our own addresses stand in a bounded queue and run through the same input once a pass
+ *	out:	sl_flow_ready (cached next hop; route.c, neigh.c when it is out of date) ->
+ *sl_flow_send (output.c) self:	packets to our own addresses stand in a bounded queue and run
+ *through the same input once a pass
  *
- * A frame is not changed before it is known to be ours, so that what is not can go to the embedder as it came. Every
- * offset is checked against pkt_len, and headers are pulled into the first mbuf before a byte of them is read.
+ * A frame is not changed before it is known to be ours, so that what is not can go to the embedder
+ *as it came. Every offset is checked against pkt_len, and headers are pulled into the first mbuf
+ *before a byte of them is read.
  *
- * What waits for a neighbour is the flow, never a packet: an attacker who makes us talk to absent hosts can fill the
- * (bounded) neighbour table but holds no buffer.
+ * What waits for a neighbour is the flow, never a packet: an attacker who makes us talk to absent
+ *hosts can fill the (bounded) neighbour table but holds no buffer.
  */
 #include "ip_priv.h"
 
@@ -80,7 +86,8 @@ static struct rte_mbuf *chain_strip(struct rte_mbuf *m, uint32_t n)
 	return m;
 }
 
-/* Make the first `need` bytes contiguous. False: shorter than that, or no memory (the packet is still whole). */
+/* Make the first `need` bytes contiguous. False: shorter than that, or no memory (the packet is
+ * still whole). */
 bool ip_pull(struct sluice_squeue *sq, struct rte_mbuf **pm, uint32_t need)
 {
 	struct rte_mbuf *m = *pm, *h, *rest;
@@ -97,7 +104,8 @@ bool ip_pull(struct sluice_squeue *sq, struct rte_mbuf **pm, uint32_t need)
 		rte_pktmbuf_free(h);
 		return false;
 	}
-	/* Empty leading segments: what is read may lie whole in a later one, and is then not copied. */
+	/* Empty leading segments: what is read may lie whole in a later one, and is then not
+	 * copied. */
 	src = rte_pktmbuf_read(m, 0, need, rte_pktmbuf_mtod(h, void *));
 	if (src != rte_pktmbuf_mtod(h, void *))
 		memcpy(rte_pktmbuf_mtod(h, void *), src, need);
@@ -222,8 +230,14 @@ void ip_tcp(struct ip_in *in, struct ip_pkt *p)
 	if (in->npkts == SL_BURST)
 		ip_in_flush(in);
 	o = &in->pkts[in->npkts++];
-	*o = (struct sl_pkt){.m = p->m, .key = key, .len = p->l4len, .ifidx = p->ifidx, .ttl = p->ttl,
-	    .tos = p->tos, .flags = p->flags, .port = (uint8_t)in->port};
+	*o = (struct sl_pkt){.m = p->m,
+	    .key = key,
+	    .len = p->l4len,
+	    .ifidx = p->ifidx,
+	    .ttl = p->ttl,
+	    .tos = p->tos,
+	    .flags = p->flags,
+	    .port = (uint8_t)in->port};
 	if ((p->tos & 3) == 3)
 		o->flags |= SL_PKT_CE;
 	if (in->forwarded)
@@ -250,8 +264,8 @@ static void input_burst(struct ip_in *in, struct rte_mbuf **pkts, unsigned int n
 	ip_in_flush(in);
 }
 
-void sl_ip_input(struct sluice_squeue *sq, unsigned int port, struct rte_mbuf **pkts, unsigned int n,
-    bool forwarded)
+void sl_ip_input(struct sluice_squeue *sq, unsigned int port, struct rte_mbuf **pkts,
+    unsigned int n, bool forwarded)
 {
 	struct ip_in in;
 
@@ -264,8 +278,8 @@ void sl_ip_input(struct sluice_squeue *sq, unsigned int port, struct rte_mbuf **
 }
 
 /* Foreign frames are written over the front of pkts: never past the frame being looked at. */
-unsigned int sl_ip_input_push(struct sluice_squeue *sq, unsigned int port, struct rte_mbuf **pkts,
-    unsigned int n)
+unsigned int sl_ip_input_push(
+    struct sluice_squeue *sq, unsigned int port, struct rte_mbuf **pkts, unsigned int n)
 {
 	struct ip_in in;
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * IPv4 input: the checks of RFC 1122 section 3.2.1 in the order of their cost. Packets with options are looked through
- * (lengths must fit, source routes are refused) and then treated as if they had none.
+ * IPv4 input: the checks of RFC 1122 section 3.2.1 in the order of their cost. Packets with options
+ * are looked through (lengths must fit, source routes are refused) and then treated as if they had
+ * none.
  */
 #include "ip_priv.h"
 
@@ -13,7 +14,8 @@ void ip_not_ours(struct ip_in *in, struct ip_pkt *p, uint64_t *counter)
 		ip_foreign(in, p->m, counter);
 }
 
-/* Another protocol for our address: the embedder's, else refused with an ICMP error (RFC 1122 3.2.2.1). */
+/* Another protocol for our address: the embedder's, else refused with an ICMP error (RFC
+ * 1122 3.2.2.1). */
 void ip_refuse(struct ip_in *in, struct ip_pkt *p, uint8_t type, uint8_t code)
 {
 	struct sluice_squeue *sq = in->sq;
@@ -61,7 +63,8 @@ static bool source_ok(struct ip_in *in, const struct ip_pkt *p)
 
 	if (p->flags & SL_PKT_LOCAL)
 		return true;
-	if ((s->b[12] & 0xf0) == 0xe0 || (s->b[12] & 0xf0) == 0xf0 || s->b[12] == 127 || s->b[12] == 0)
+	if ((s->b[12] & 0xf0) == 0xe0 || (s->b[12] & 0xf0) == 0xf0 || s->b[12] == 127 ||
+	    s->b[12] == 0)
 		return false;
 	/* Our own address from outside: forged, LAND among others. */
 	return !sl_ip_is_local(in->sq, p->vrf, s) && p->dst.b[12] != 127;
@@ -81,7 +84,8 @@ static bool header_ok(struct ip_in *in, struct ip_pkt *p, uint32_t *hl, uint32_t
 	if (h[0] >> 4 != 4 || *hl < IP4_HLEN || *total < *hl || *total > p->m->pkt_len - p->off ||
 	    !ip_pull(sq, &p->m, p->off + *hl))
 		goto bad;
-	if (!p->trusted && !(p->reasm && !(p->flags & SL_PKT_LOCAL)) && ipc != RTE_MBUF_F_RX_IP_CKSUM_GOOD &&
+	if (!p->trusted && !(p->reasm && !(p->flags & SL_PKT_LOCAL)) &&
+	    ipc != RTE_MBUF_F_RX_IP_CKSUM_GOOD &&
 	    (ipc == RTE_MBUF_F_RX_IP_CKSUM_BAD || ip_sum_mbuf(p->m, p->off, *hl, 0) != 0xffff)) {
 		ip_drop(sq, p->m, &sq->ctr.ip_in_bad_cksum);
 		return false;

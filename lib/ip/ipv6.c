@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * IPv6 input (RFC 8200). Extension headers are walked at most EXT_MAX deep and EXT_BYTES far; routing headers with
- * segments left are refused (RFC 5095), unknown options obey their top two bits as far as dropping goes.
+ * IPv6 input (RFC 8200). Extension headers are walked at most EXT_MAX deep and EXT_BYTES far;
+ * routing headers with segments left are refused (RFC 5095), unknown options obey their top two
+ * bits as far as dropping goes.
  */
 #include "ip_priv.h"
 
 #define EXT_MAX 8
 #define EXT_BYTES 512
 
-/* Hop-by-hop and destination options: TLVs must fit; an option that says "discard" discards (4.2). */
+/* Hop-by-hop and destination options: TLVs must fit; an option that says "discard" discards (4.2).
+ */
 static bool tlvs_ok(const uint8_t *b, uint32_t len)
 {
 	uint32_t i = 2;
@@ -20,7 +22,8 @@ static bool tlvs_ok(const uint8_t *b, uint32_t len)
 		}
 		if (i + 1 >= len || i + 2 + b[i + 1] > len)
 			return false;
-		/* Known: PadN 1, router alert 5, jumbo 0xc2 (not supported), the rest by its action bits. */
+		/* Known: PadN 1, router alert 5, jumbo 0xc2 (not supported), the rest by its action
+		 * bits. */
 		if (b[i] != 1 && b[i] != 5 && b[i] >> 6 != 0)
 			return false;
 		i += 2u + b[i + 1];
@@ -48,7 +51,8 @@ int ip6_walk(const uint8_t *b, uint32_t len, uint8_t *proto, uint32_t *frag, boo
 		if (*proto == 44) {
 			*frag = IP6_HLEN + off;
 			*proto = b[off];
-			/* Only a first fragment shows what follows; the caller reassembles either way. */
+			/* Only a first fragment shows what follows; the caller reassembles either
+			 * way. */
 			return (int)(off + 8);
 		}
 		n = ((uint32_t)b[off + 1] + 1) * 8;
@@ -80,7 +84,8 @@ static bool source_ok(struct ip_in *in, const struct ip_pkt *p)
 	return sl_addr_any(&p->src) || !sl_ip_is_local(in->sq, p->vrf, &p->src);
 }
 
-/* Multicast that we listen to: all-nodes, and the solicited-node groups of our addresses, tentative ones included. */
+/* Multicast that we listen to: all-nodes, and the solicited-node groups of our addresses, tentative
+ * ones included. */
 static bool our_group(struct ip_in *in, const struct ip_pkt *p)
 {
 	static const uint8_t sol[13] = {0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff};
@@ -127,8 +132,8 @@ static bool extensions(struct ip_in *in, struct ip_pkt *p, uint32_t *plen)
 		ip_drop(sq, p->m, &sq->ctr.ip_in_ext_bad);
 		return false;
 	}
-	n = ip6_walk(rte_pktmbuf_mtod_offset(p->m, const uint8_t *, p->off + IP6_HLEN), look, &p->proto, &frag,
-	    &truncated);
+	n = ip6_walk(rte_pktmbuf_mtod_offset(p->m, const uint8_t *, p->off + IP6_HLEN), look,
+	    &p->proto, &frag, &truncated);
 	if (n < 0) {
 		ip_drop(sq, p->m, &sq->ctr.ip_in_ext_bad);
 		return false;
@@ -138,7 +143,8 @@ static bool extensions(struct ip_in *in, struct ip_pkt *p, uint32_t *plen)
 		*plen -= (uint32_t)n;
 		return true;
 	}
-	/* rte_ip_frag wants the fragment header right behind the fixed one; senders put it there. */
+	/* rte_ip_frag wants the fragment header right behind the fixed one; senders put it there.
+	 */
 	if (frag != IP6_HLEN) {
 		SL_COUNT(sq, ip_frag_in);
 		ip_drop(sq, p->m, &sq->ctr.ip_frag_drops);
@@ -152,7 +158,8 @@ static bool extensions(struct ip_in *in, struct ip_pkt *p, uint32_t *plen)
 	p->proto = rte_pktmbuf_mtod_offset(p->m, const uint8_t *, p->off)[6];
 	p->l4off = p->off + IP6_HLEN;
 	*plen = p->m->pkt_len - p->l4off;
-	/* Behind a fragment header only the transport may follow: nested chains are a hiding place (RFC 7112). */
+	/* Behind a fragment header only the transport may follow: nested chains are a hiding place
+	 * (RFC 7112). */
 	if (p->proto != PROTO_TCP && p->proto != PROTO_ICMP6 && p->proto != PROTO_UDP) {
 		ip_drop(sq, p->m, &sq->ctr.ip_in_ext_bad);
 		return false;
@@ -186,7 +193,8 @@ void ip_input6(struct ip_in *in, struct ip_pkt *p)
 		ip_drop(sq, p->m, &sq->ctr.ip_in_bad_src);
 		return;
 	}
-	/* A duplicate address test is answered by a unicast or all-nodes advertisement: let ND see tentative ones. */
+	/* A duplicate address test is answered by a unicast or all-nodes advertisement: let ND see
+	 * tentative ones. */
 	if (SL_UNLIKELY(!dst_ok(in, p))) {
 		ip_not_ours(in, p, &sq->ctr.ip_in_not_local);
 		return;

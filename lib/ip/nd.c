@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Neighbour discovery (RFC 4861): solicitations and advertisements. Addresses are configured, so router messages are
- * counted and left alone. The validity checks are those of sections 7.1.1 and 7.1.2, all of them.
+ * Neighbour discovery (RFC 4861): solicitations and advertisements. Addresses are configured, so
+ * router messages are counted and left alone. The validity checks are those of sections 7.1.1
+ * and 7.1.2, all of them.
  */
 #include "ip_priv.h"
 
@@ -54,8 +55,8 @@ static void nd_send(struct sluice_squeue *sq, uint16_t ifidx, const uint8_t dmac
 	ip_push(sq, f->port, m);
 }
 
-void ip_nd_solicit(struct sluice_squeue *sq, uint16_t ifidx, const struct sluice_addr *target, const uint8_t *dmac,
-    bool dad)
+void ip_nd_solicit(struct sluice_squeue *sq, uint16_t ifidx, const struct sluice_addr *target,
+    const uint8_t *dmac, bool dad)
 {
 	const struct ip_snap *s = sq->ip->snap;
 	struct sluice_addr src = {.q = {0, 0}}, dst = solicited_node(target);
@@ -66,7 +67,8 @@ void ip_nd_solicit(struct sluice_squeue *sq, uint16_t ifidx, const struct sluice
 		const struct sl_cfg_addr *a = &s->cfg.addrs[i];
 		bool same;
 
-		if (a->ifidx != ifidx || sl_addr_is4(&a->addr) || s->ast[i].state != SLUICE_ADDR_READY)
+		if (a->ifidx != ifidx || sl_addr_is4(&a->addr) ||
+		    s->ast[i].state != SLUICE_ADDR_READY)
 			continue;
 		same = ip_prefix_has(&a->addr, a->plen, target);
 		if (!have || same)
@@ -76,14 +78,16 @@ void ip_nd_solicit(struct sluice_squeue *sq, uint16_t ifidx, const struct sluice
 			break;
 	}
 	if (!dad && !have)
-		return; /* a question from :: would look like duplicate detection: wait for an address */
+		return; /* a question from :: would look like duplicate detection: wait for an
+			   address */
 	memcpy(mac + 2, &dst.b[12], 4);
 	if (dmac != NULL)
 		dst = *target;
 	nd_send(sq, ifidx, dmac != NULL ? dmac : mac, &src, &dst, NS, 0, target);
 }
 
-/* Walk the options: lengths of 0 or beyond the end are malformed (4.6). *lla: the wanted link-layer address. */
+/* Walk the options: lengths of 0 or beyond the end are malformed (4.6). *lla: the wanted link-layer
+ * address. */
 static bool options_ok(const uint8_t *o, uint32_t len, uint8_t want, const uint8_t **lla)
 {
 	*lla = NULL;
@@ -118,7 +122,8 @@ static bool nd_valid(const struct ip_pkt *p, const uint8_t *b, const uint8_t **l
 	return true;
 }
 
-static void ns_input(struct ip_in *in, const struct ip_pkt *p, const struct sluice_addr *target, const uint8_t *lla)
+static void ns_input(
+    struct ip_in *in, const struct ip_pkt *p, const struct sluice_addr *target, const uint8_t *lla)
 {
 	static const struct sluice_addr all = {.b = {0xff, 0x02, [15] = 1}};
 	static const uint8_t allmac[6] = {0x33, 0x33, 0, 0, 0, 1};
@@ -130,11 +135,13 @@ static void ns_input(struct ip_in *in, const struct ip_pkt *p, const struct slui
 	if (row < 0 || memcmp(p->smac, s->cfg.ifs[p->ifidx].mac, 6) == 0)
 		return;
 	if (s->ast[row].state == SLUICE_ADDR_TENTATIVE && dad)
-		ip_dad_duplicate(sq, (uint32_t)row); /* RFC 4862 5.4.3: both probe, neither gets it */
+		ip_dad_duplicate(
+		    sq, (uint32_t)row); /* RFC 4862 5.4.3: both probe, neither gets it */
 	if (s->ast[row].state != SLUICE_ADDR_READY)
 		return;
 	if (!dad && ip_on_link(s, p->ifidx, &p->src))
-		ip_neigh_learn(sq, p->ifidx, &p->src, lla != NULL ? lla : p->smac, true, false, true);
+		ip_neigh_learn(
+		    sq, p->ifidx, &p->src, lla != NULL ? lla : p->smac, true, false, true);
 	if (in->forwarded)
 		return;
 	if (dad)
@@ -144,8 +151,8 @@ static void ns_input(struct ip_in *in, const struct ip_pkt *p, const struct slui
 		    NA_SOLICITED | NA_OVERRIDE, target);
 }
 
-static void na_input(struct ip_in *in, const struct ip_pkt *p, const struct sluice_addr *target, const uint8_t *lla,
-    uint8_t flags)
+static void na_input(struct ip_in *in, const struct ip_pkt *p, const struct sluice_addr *target,
+    const uint8_t *lla, uint8_t flags)
 {
 	struct sluice_squeue *sq = in->sq;
 	const struct ip_snap *s = sq->ip->snap;

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Neighbours of both families, one table per squeue. States follow RFC 4861 section 7.3.2, without DELAY: INCOMPLETE ->
- * REACHABLE -> STALE -> PROBE (unicast questions while packets go on) -> REACHABLE, or gone.
+ * Neighbours of both families, one table per squeue. States follow RFC 4861 section 7.3.2, without
+ * DELAY: INCOMPLETE -> REACHABLE -> STALE -> PROBE (unicast questions while packets go on) ->
+ * REACHABLE, or gone.
  *
- * Slots live in chunks that stay; a flow names a slot and its generation (ip_priv.h). Each entry holds the finished L2
- * header, so that sending is one copy. One timer per entry: its meaning follows the state. What waits is a list of
- * flows; it is taken off whole before anybody is called, so callbacks may do to their flows what they like.
+ * Slots live in chunks that stay; a flow names a slot and its generation (ip_priv.h). Each entry
+ * holds the finished L2 header, so that sending is one copy. One timer per entry: its meaning
+ * follows the state. What waits is a list of flows; it is taken off whole before anybody is called,
+ * so callbacks may do to their flows what they like.
  */
 #include "ip_priv.h"
 
@@ -62,8 +64,8 @@ static uint32_t *bucket(const struct sl_ip *ip, const struct sluice_squeue *sq, 
 	return &ip->nhash[sl_siphash13(&sq->stack->secret_table, &k, sizeof(k)) & ip->nhash_mask];
 }
 
-struct neigh *ip_neigh_find(struct sl_ip *ip, const struct sluice_squeue *sq, uint16_t ifidx,
-    const struct sluice_addr *a)
+struct neigh *ip_neigh_find(
+    struct sl_ip *ip, const struct sluice_squeue *sq, uint16_t ifidx, const struct sluice_addr *a)
 {
 	for (uint32_t i = *bucket(ip, sq, ifidx, a); i != 0;) {
 		struct neigh *n = ip_neigh_at(ip, i);
@@ -114,7 +116,8 @@ static void wake(struct sluice_squeue *sq, struct sl_flow *list, int err)
 	}
 }
 
-/* Table full: the least recently used of a few, never one that flows wait for or that is permanent. */
+/* Table full: the least recently used of a few, never one that flows wait for or that is permanent.
+ */
 static bool evict(struct sluice_squeue *sq)
 {
 	struct sl_ip *ip = sq->ip;
@@ -169,7 +172,8 @@ static struct neigh *slot_get(struct sluice_squeue *sq)
 	return n;
 }
 
-static struct neigh *neigh_create(struct sluice_squeue *sq, uint16_t ifidx, const struct sluice_addr *a)
+static struct neigh *neigh_create(
+    struct sluice_squeue *sq, uint16_t ifidx, const struct sluice_addr *a)
 {
 	const struct sl_cfg_if *f = &sq->ip->snap->cfg.ifs[ifidx];
 	struct neigh *n = slot_get(sq);
@@ -194,7 +198,8 @@ static struct neigh *neigh_create(struct sluice_squeue *sq, uint16_t ifidx, cons
 	return n;
 }
 
-/* The source of a question: the first ready address of the interface, best in the neighbour's subnet. */
+/* The source of a question: the first ready address of the interface, best in the neighbour's
+ * subnet. */
 static void solicit(struct sluice_squeue *sq, struct neigh *n)
 {
 	const struct ip_snap *s = sq->ip->snap;
@@ -210,7 +215,8 @@ static void solicit(struct sluice_squeue *sq, struct neigh *n)
 	for (uint32_t i = 0; i < s->cfg.naddrs; i++) {
 		const struct sl_cfg_addr *a = &s->cfg.addrs[i];
 
-		if (a->ifidx != n->ifidx || !sl_addr_is4(&a->addr) || s->ast[i].state != SLUICE_ADDR_READY)
+		if (a->ifidx != n->ifidx || !sl_addr_is4(&a->addr) ||
+		    s->ast[i].state != SLUICE_ADDR_READY)
 			continue;
 		if (best == NULL)
 			best = a;
@@ -288,7 +294,8 @@ void ip_neigh_timer(void *arg, struct sl_timer *t)
 	}
 }
 
-/* RFC 4861 7.2.5 for both families: what an answer or a question of the neighbour tells about it. */
+/* RFC 4861 7.2.5 for both families: what an answer or a question of the neighbour tells about it.
+ */
 void ip_neigh_learn(struct sluice_squeue *sq, uint16_t ifidx, const struct sluice_addr *a,
     const uint8_t mac[6], bool create, bool solicited, bool override)
 {
@@ -346,7 +353,8 @@ static void make_permanent(struct sluice_squeue *sq, const struct sl_cfg_neigh *
 	wake(sq, list, 0);
 }
 
-/* After a new snapshot: entries of interfaces that are gone or changed go, permanent ones are set afresh. */
+/* After a new snapshot: entries of interfaces that are gone or changed go, permanent ones are set
+ * afresh. */
 void ip_neigh_config(struct sluice_squeue *sq, const struct ip_snap *old)
 {
 	struct sl_ip *ip = sq->ip;
@@ -361,7 +369,8 @@ void ip_neigh_config(struct sluice_squeue *sq, const struct ip_snap *old)
 		f = n->ifidx < c->nifs ? &c->ifs[n->ifidx] : NULL;
 		o = &old->cfg.ifs[n->ifidx];
 		if (n->state == NEIGH_PERMANENT || f == NULL || !f->used || f->port != n->port ||
-		    memcmp(f->vlan, o->vlan, sizeof(f->vlan)) != 0 || memcmp(f->mac, o->mac, 6) != 0)
+		    memcmp(f->vlan, o->vlan, sizeof(f->vlan)) != 0 ||
+		    memcmp(f->mac, o->mac, 6) != 0)
 			/* Waiting flows ask again, along the new routes. */
 			wake(sq, neigh_remove(sq, n), 0);
 	}
@@ -378,7 +387,8 @@ void ip_neigh_fini(struct sluice_squeue *sq)
 		struct neigh *n = ip_neigh_at(ip, i);
 
 		sl_timer_cancel(&sq->wheel, &n->t);
-		while (n->wait != NULL) { /* their owners go too: leave no pointer into this table */
+		while (
+		    n->wait != NULL) { /* their owners go too: leave no pointer into this table */
 			struct sl_flow *f = n->wait;
 
 			n->wait = f->wnext;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Packets out. sl_flow_ready answers whether a segment can go now, from the flow's cached neighbour; sl_flow_send then
- * cannot fail: it prepends the IP header, makes the checksums (or leaves them to the port), copies the neighbour's
- * finished L2 header in front, and stages the frame. Chains that the port cannot send are copied into one buffer.
+ * Packets out. sl_flow_ready answers whether a segment can go now, from the flow's cached
+ * neighbour; sl_flow_send then cannot fail: it prepends the IP header, makes the checksums (or
+ * leaves them to the port), copies the neighbour's finished L2 header in front, and stages the
+ * frame. Chains that the port cannot send are copied into one buffer.
  */
 #include "ip_priv.h"
 
@@ -39,7 +40,8 @@ static uint32_t sum_bytes(const void *p, uint32_t len)
 	return ip_fold((uint32_t)s);
 }
 
-uint32_t ip_pseudo(const struct sluice_addr *s, const struct sluice_addr *d, uint8_t proto, uint32_t len)
+uint32_t ip_pseudo(
+    const struct sluice_addr *s, const struct sluice_addr *d, uint8_t proto, uint32_t len)
 {
 	uint32_t l = htonl(len), sum = htons(proto) + (l & 0xffff) + (l >> 16);
 
@@ -60,7 +62,8 @@ uint16_t ip_sum_mbuf(const struct rte_mbuf *m, uint32_t off, uint32_t len, uint3
 		uint32_t n = RTE_MIN(len, (uint32_t)m->data_len - off);
 		uint32_t s = sum_bytes(rte_pktmbuf_mtod_offset(m, const void *, off), n);
 
-		/* RFC 1071 2 (B): a part that begins at an odd offset counts with its bytes swapped. */
+		/* RFC 1071 2 (B): a part that begins at an odd offset counts with its bytes
+		 * swapped. */
 		sum += odd ? (uint32_t)__builtin_bswap16((uint16_t)s) : s;
 		odd ^= n & 1;
 		len -= n;
@@ -69,8 +72,8 @@ uint16_t ip_sum_mbuf(const struct rte_mbuf *m, uint32_t off, uint32_t len, uint3
 	return ip_fold(sum);
 }
 
-static void put4(uint8_t *h, const struct sluice_addr *s, const struct sluice_addr *d, uint8_t proto,
-    uint8_t tos, uint8_t ttl, uint32_t len, bool sum)
+static void put4(uint8_t *h, const struct sluice_addr *s, const struct sluice_addr *d,
+    uint8_t proto, uint8_t tos, uint8_t ttl, uint32_t len, bool sum)
 {
 	uint16_t c;
 
@@ -153,13 +156,15 @@ static struct rte_mbuf *linear_from(struct rte_mempool *mp, const struct rte_mbu
 	return c;
 }
 
-static struct rte_mbuf *linearize(struct sluice_squeue *sq, const struct sluice_port_info *info, struct rte_mbuf *m)
+static struct rte_mbuf *linearize(
+    struct sluice_squeue *sq, const struct sluice_port_info *info, struct rte_mbuf *m)
 {
 	struct rte_mbuf *c = linear_from(sq->stack->params.hdr_pool, m);
 
 	if (c == NULL)
 		c = linear_from(ip_data_pool(sq), m);
-	if (c == NULL && (info->caps & SLUICE_CAP_TX_MULTISEG)) { /* too long for one buffer: a direct chain */
+	if (c == NULL &&
+	    (info->caps & SLUICE_CAP_TX_MULTISEG)) { /* too long for one buffer: a direct chain */
 		c = rte_pktmbuf_copy(m, ip_data_pool(sq), 0, UINT32_MAX);
 		if (c != NULL && !sendable(info, c)) {
 			rte_pktmbuf_free(c);
@@ -238,14 +243,18 @@ unsigned int sl_flow_room(struct sluice_squeue *sq, const struct sl_flow *f)
 	const struct sl_cfg *c = &ip->snap->cfg;
 
 	if (f->state == SL_FLOW_LOCAL)
-		return ip->nlocal < sq->tun.ip_loop_max ? (unsigned int)(sq->tun.ip_loop_max - ip->nlocal) : 0;
+		return ip->nlocal < sq->tun.ip_loop_max
+			   ? (unsigned int)(sq->tun.ip_loop_max - ip->nlocal)
+			   : 0;
 	if (f->ifidx >= c->nifs || c->ifs[f->ifidx].port >= sq->nports)
 		return 0;
 	return sl_tx_room(sq, c->ifs[f->ifidx].port);
 }
 
-/* TCP checksum: by the port (pseudo-header sum only, without length for TSO), in software, or not at all. */
-static void tcp_cksum(struct rte_mbuf *m, const struct sl_key *key, uint32_t caps, uint8_t th_len, uint16_t tso_mss, bool v4)
+/* TCP checksum: by the port (pseudo-header sum only, without length for TSO), in software, or not
+ * at all. */
+static void tcp_cksum(struct rte_mbuf *m, const struct sl_key *key, uint32_t caps, uint8_t th_len,
+    uint16_t tso_mss, bool v4)
 {
 	uint32_t len = m->pkt_len;
 	uint8_t *c = rte_pktmbuf_mtod_offset(m, uint8_t *, 16);
@@ -264,12 +273,14 @@ static void tcp_cksum(struct rte_mbuf *m, const struct sl_key *key, uint32_t cap
 	} else if (caps & SLUICE_CAP_PERFECT) {
 		return;
 	} else {
-		sum = (uint16_t)~ip_sum_mbuf(m, 0, len, ip_pseudo(&key->laddr, &key->raddr, PROTO_TCP, len));
+		sum = (uint16_t)~ip_sum_mbuf(
+		    m, 0, len, ip_pseudo(&key->laddr, &key->raddr, PROTO_TCP, len));
 	}
 	memcpy(c, &sum, 2);
 }
 
-static void ip_header(struct rte_mbuf *m, const struct sl_flow *f, const struct sl_key *key, uint32_t caps, uint16_t tso_mss)
+static void ip_header(struct rte_mbuf *m, const struct sl_flow *f, const struct sl_key *key,
+    uint32_t caps, uint16_t tso_mss)
 {
 	bool hw = (caps & SLUICE_CAP_TX_IP4_CKSUM) || tso_mss > 0;
 	uint32_t len = m->pkt_len;
@@ -290,8 +301,8 @@ static void ip_header(struct rte_mbuf *m, const struct sl_flow *f, const struct 
 	wr32(h, 6u << 28 | (uint32_t)f->tos << 20 | (ntohl(f->flowlabel) & 0xfffff));
 }
 
-void sl_flow_send(struct sluice_squeue *sq, struct sl_flow *f, const struct sl_key *key, struct rte_mbuf *m,
-    uint8_t th_len, uint16_t tso_mss)
+void sl_flow_send(struct sluice_squeue *sq, struct sl_flow *f, const struct sl_key *key,
+    struct rte_mbuf *m, uint8_t th_len, uint16_t tso_mss)
 {
 	struct sl_ip *ip = sq->ip;
 	struct neigh *n = NULL;
@@ -330,7 +341,8 @@ void sl_flow_send(struct sluice_squeue *sq, struct sl_flow *f, const struct sl_k
 }
 
 /* A flow for one packet; nothing waits. False: counted, m is still the caller's. */
-static bool one_shot(struct sluice_squeue *sq, struct sl_flow *f, const struct sl_key *key, int scope)
+static bool one_shot(
+    struct sluice_squeue *sq, struct sl_flow *f, const struct sl_key *key, int scope)
 {
 	struct sluice_addr hop;
 	struct neigh *n;

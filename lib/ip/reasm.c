@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Reassembly by rte_ip_frag, which handles overlaps and limits. Its tables live in EAL memory, and most stacks never see
- * a fragment: a table is made with the first one, per VRF, since its key knows addresses and ID only. Fragments that
- * time out are found when others come, and freed through the death row; each one is counted.
+ * Reassembly by rte_ip_frag, which handles overlaps and limits. Its tables live in EAL memory, and
+ * most stacks never see a fragment: a table is made with the first one, per VRF, since its key
+ * knows addresses and ID only. Fragments that time out are found when others come, and freed
+ * through the death row; each one is counted.
  */
 #include <rte_ip_frag.h>
 
@@ -40,9 +41,10 @@ static struct rte_ip_frag_tbl *table_of(struct sluice_squeue *sq, uint32_t vrf)
 	if (r->n == MAX_TABLES)
 		return NULL;
 	buckets = (max + BUCKET_ENTRIES - 1) / BUCKET_ENTRIES;
-	/* Cycles of its clock are our nanoseconds. The table holds at most buckets * entries packets. */
-	r->t[r->n].tbl = rte_ip_frag_table_create(buckets, BUCKET_ENTRIES, RTE_MIN(max, buckets * BUCKET_ENTRIES),
-	    sq->tun.ip_frag_ttl, -1);
+	/* Cycles of its clock are our nanoseconds. The table holds at most buckets * entries
+	 * packets. */
+	r->t[r->n].tbl = rte_ip_frag_table_create(buckets, BUCKET_ENTRIES,
+	    RTE_MIN(max, buckets * BUCKET_ENTRIES), sq->tun.ip_frag_ttl, -1);
 	if (r->t[r->n].tbl == NULL)
 		return NULL;
 	r->t[r->n].vrf = vrf;
@@ -70,9 +72,11 @@ struct rte_mbuf *ip_reasm(struct ip_in *in, struct ip_pkt *p, uint32_t hdr_len, 
 	/* What the NIC said about the checksum of a piece says nothing of the whole. */
 	m->ol_flags &= ~(RTE_MBUF_F_RX_L4_CKSUM_MASK | RTE_MBUF_F_RX_IP_CKSUM_MASK);
 	if (frag_off == 0)
-		out = rte_ipv4_frag_reassemble_packet(t, &r->dr, m, sq->now, (struct rte_ipv4_hdr *)(void *)h);
+		out = rte_ipv4_frag_reassemble_packet(
+		    t, &r->dr, m, sq->now, (struct rte_ipv4_hdr *)(void *)h);
 	else
-		out = rte_ipv6_frag_reassemble_packet(t, &r->dr, m, sq->now, (struct rte_ipv6_hdr *)(void *)h,
+		out = rte_ipv6_frag_reassemble_packet(t, &r->dr, m, sq->now,
+		    (struct rte_ipv6_hdr *)(void *)h,
 		    (struct rte_ipv6_fragment_ext *)(void *)(h + frag_off));
 	SL_COUNT_N(sq, ip_frag_drops, r->dr.cnt);
 	rte_ip_frag_free_death_row(&r->dr, 0);

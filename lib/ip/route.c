@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Routes, source addresses, flows. The snapshot's routes are sorted by VRF, then longest prefix, then address; runs of
- * one length are searched by halves, longest first, so a lookup costs (lengths in use) x log(routes of that length).
- * Connections cache the result: a lookup happens once per connection and change of the configuration.
+ * Routes, source addresses, flows. The snapshot's routes are sorted by VRF, then longest prefix,
+ * then address; runs of one length are searched by halves, longest first, so a lookup costs
+ * (lengths in use) x log(routes of that length). Connections cache the result: a lookup happens
+ * once per connection and change of the configuration.
  */
 #include "ip_priv.h"
 
-#define PMTU_TTL SLUICE_SEC(600) /* RFC 1191 6.3, RFC 8201 4: retry a larger one after 10 minutes */
+#define PMTU_TTL SLUICE_SEC(600) /* RFC 1191 6.3, RFC 8201 4: retry a larger one after 10 minutes \
+				  */
 #define LOCAL_MTU 65535
 
 static bool is_loopback(const struct sluice_addr *a)
@@ -31,8 +33,8 @@ bool sl_ip_is_local(struct sluice_squeue *sq, uint32_t vrf, const struct sluice_
 	return is_loopback(a);
 }
 
-static const struct sl_cfg_route *group_find(const struct ip_snap *s, const struct ip_rgroup *g,
-    const struct sluice_addr *dst)
+static const struct sl_cfg_route *group_find(
+    const struct ip_snap *s, const struct ip_rgroup *g, const struct sluice_addr *dst)
 {
 	struct sluice_addr masked = *dst;
 	uint32_t lo = g->first, hi = g->first + g->n;
@@ -58,7 +60,8 @@ static const struct sl_cfg_route *group_find(const struct ip_snap *s, const stru
 	return NULL;
 }
 
-const struct sl_cfg_route *ip_route(const struct ip_snap *s, uint32_t vrf, const struct sluice_addr *dst)
+const struct sl_cfg_route *ip_route(
+    const struct ip_snap *s, uint32_t vrf, const struct sluice_addr *dst)
 {
 	bool v4 = sl_addr_is4(dst);
 
@@ -103,13 +106,15 @@ static unsigned int common_bits(const struct sluice_addr *a, const struct sluice
 {
 	for (unsigned int i = 0; i < 16; i++)
 		if (a->b[i] != b->b[i])
-			return i * 8 + (unsigned int)__builtin_clz((unsigned int)(a->b[i] ^ b->b[i])) - 24;
+			return i * 8 +
+			       (unsigned int)__builtin_clz((unsigned int)(a->b[i] ^ b->b[i])) - 24;
 	return 128;
 }
 
-/* Is x a better source for dst than y? Rules 2 (scope), 5 (outgoing interface), 8 (longest common prefix). */
-static bool better(const struct ip_snap *s, const struct sl_cfg_addr *x, const struct sl_cfg_addr *y,
-    const struct sluice_addr *dst, int ifidx)
+/* Is x a better source for dst than y? Rules 2 (scope), 5 (outgoing interface), 8 (longest common
+ * prefix). */
+static bool better(const struct ip_snap *s, const struct sl_cfg_addr *x,
+    const struct sl_cfg_addr *y, const struct sluice_addr *dst, int ifidx)
 {
 	unsigned int sx = scope6(&x->addr), sy = scope6(&y->addr), sd = scope6(dst);
 
@@ -121,7 +126,8 @@ static bool better(const struct ip_snap *s, const struct sl_cfg_addr *x, const s
 	return common_bits(&x->addr, dst) > common_bits(&y->addr, dst);
 }
 
-int sl_ip_source(struct sluice_squeue *sq, uint32_t vrf, const struct sluice_addr *dst, struct sluice_addr *src)
+int sl_ip_source(
+    struct sluice_squeue *sq, uint32_t vrf, const struct sluice_addr *dst, struct sluice_addr *src)
 {
 	const struct ip_snap *s = sq->ip->snap;
 	const struct sl_cfg_addr *best = NULL;
@@ -157,7 +163,8 @@ int sl_ip_source(struct sluice_squeue *sq, uint32_t vrf, const struct sluice_add
 
 /* ---- flows ---- */
 
-/* The interface of a link-local destination: what the caller knows, else that of the source address. */
+/* The interface of a link-local destination: what the caller knows, else that of the source
+ * address. */
 static int link_scope(const struct ip_snap *s, const struct sl_key *key, int scope)
 {
 	int row;
@@ -168,7 +175,8 @@ static int link_scope(const struct ip_snap *s, const struct sl_key *key, int sco
 	return row < 0 ? -1 : s->cfg.addrs[row].ifidx;
 }
 
-/* Fill interface, MTU and state; *hop is the neighbour to ask for. State NEW: a neighbour is needed. */
+/* Fill interface, MTU and state; *hop is the neighbour to ask for. State NEW: a neighbour is
+ * needed. */
 int ip_route_flow(struct sluice_squeue *sq, struct sl_flow *f, const struct sl_key *key,
     struct sluice_addr *hop, int scope)
 {
@@ -195,7 +203,8 @@ int ip_route_flow(struct sluice_squeue *sq, struct sl_flow *f, const struct sl_k
 	f->state = SL_FLOW_NEW;
 	if (is_loopback(&key->laddr)) /* RFC 1122 3.2.1.3 (g): never outside of a host */
 		return -ENETUNREACH;
-	if (!sl_addr_is4(&key->raddr) && (is_linklocal6(&key->raddr) || sl_addr_multicast(&key->raddr))) {
+	if (!sl_addr_is4(&key->raddr) &&
+	    (is_linklocal6(&key->raddr) || sl_addr_multicast(&key->raddr))) {
 		ifidx = link_scope(s, key, scope);
 		if (ifidx < 0)
 			return -ENETUNREACH;
@@ -207,8 +216,8 @@ int ip_route_flow(struct sluice_squeue *sq, struct sl_flow *f, const struct sl_k
 		if (!sl_addr_any(&r->via))
 			*hop = r->via;
 	}
-	if ((uint32_t)ifidx >= s->cfg.nifs || !s->cfg.ifs[ifidx].used || s->cfg.ifs[ifidx].port == SL_IP_PORT_NONE ||
-	    s->cfg.ifs[ifidx].port >= sq->nports)
+	if ((uint32_t)ifidx >= s->cfg.nifs || !s->cfg.ifs[ifidx].used ||
+	    s->cfg.ifs[ifidx].port == SL_IP_PORT_NONE || s->cfg.ifs[ifidx].port >= sq->nports)
 		return -ENETUNREACH;
 	mtu = s->cfg.ifs[ifidx].mtu;
 	f->ifidx = (uint16_t)ifidx;
@@ -219,7 +228,8 @@ int ip_route_flow(struct sluice_squeue *sq, struct sl_flow *f, const struct sl_k
 	return 0;
 }
 
-int sl_flow_init(struct sluice_squeue *sq, struct sl_flow *f, const struct sl_key *key, enum sl_flow_kind kind)
+int sl_flow_init(
+    struct sluice_squeue *sq, struct sl_flow *f, const struct sl_key *key, enum sl_flow_kind kind)
 {
 	struct sluice_addr hop;
 
@@ -228,7 +238,8 @@ int sl_flow_init(struct sluice_squeue *sq, struct sl_flow *f, const struct sl_ke
 		f->ttl = (uint8_t)sq->tun.ip_ttl;
 	if (f->flowlabel == 0 && !sl_addr_is4(&key->raddr)) {
 		/* RFC 6437: stable per flow, not to be guessed. Never 0, which means none. */
-		uint32_t l = (uint32_t)sl_siphash13(&sq->stack->secret_port, key, sizeof(*key)) & 0xfffff;
+		uint32_t l =
+		    (uint32_t)sl_siphash13(&sq->stack->secret_port, key, sizeof(*key)) & 0xfffff;
 
 		f->flowlabel = htonl(l != 0 ? l : 1);
 	}

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Snapshots. The control side fills a plain struct sl_cfg; sl_cfg_copy makes of it one block of memory that also holds
- * every table the squeue will look into: address hash, interface hash, route groups, address states. All memory is
- * taken there, on the control thread, so that installing a snapshot cannot fail.
+ * Snapshots. The control side fills a plain struct sl_cfg; sl_cfg_copy makes of it one block of
+ * memory that also holds every table the squeue will look into: address hash, interface hash, route
+ * groups, address states. All memory is taken there, on the control thread, so that installing a
+ * snapshot cannot fail.
  */
 #include "ip_priv.h"
 
@@ -116,10 +117,12 @@ static void *carve_copy(char **p, const void *src, size_t bytes)
 struct sl_cfg *sl_cfg_copy(const struct sl_cfg *c)
 {
 	uint32_t nah = pow2_above(c->naddrs * 4), nih = pow2_above(c->nifs * 4);
-	size_t sizes[] = {sizeof(struct ip_snap), c->nifs * sizeof(*c->ifs), c->naddrs * sizeof(*c->addrs),
-	    c->nroutes * sizeof(*c->routes), c->nneighs * sizeof(*c->neighs), c->nvrfs * sizeof(*c->vrfs),
-	    c->naddrs * sizeof(struct ip_addr_st), nah * sizeof(uint32_t), c->naddrs * sizeof(uint32_t),
-	    nih * sizeof(uint16_t), c->nroutes * sizeof(struct ip_rgroup)};
+	size_t sizes[] = {sizeof(struct ip_snap), c->nifs * sizeof(*c->ifs),
+	    c->naddrs * sizeof(*c->addrs), c->nroutes * sizeof(*c->routes),
+	    c->nneighs * sizeof(*c->neighs), c->nvrfs * sizeof(*c->vrfs),
+	    c->naddrs * sizeof(struct ip_addr_st), nah * sizeof(uint32_t),
+	    c->naddrs * sizeof(uint32_t), nih * sizeof(uint16_t),
+	    c->nroutes * sizeof(struct ip_rgroup)};
 	size_t total = 0;
 	struct ip_snap *s;
 	char *p;

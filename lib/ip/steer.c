@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Which squeue gets a connection's packets. A port with a queue for every squeue is believed: packets arrive where its
- * `steer` says, and only connections that TCP knows to live elsewhere are forwarded. Ports with fewer queues, and
- * delivery to ourselves, spread by a keyed hash of ours, which sender and receiver compute alike.
+ * Which squeue gets a connection's packets. A port with a queue for every squeue is believed:
+ * packets arrive where its `steer` says, and only connections that TCP knows to live elsewhere are
+ * forwarded. Ports with fewer queues, and delivery to ourselves, spread by a keyed hash of ours,
+ * which sender and receiver compute alike.
  */
 #include "ip_priv.h"
 
@@ -30,7 +31,8 @@ unsigned int sl_steer(struct sluice_squeue *sq, unsigned int port, const struct 
 	return (unsigned int)(sl_siphash13(&sq->stack->secret_table, key, sizeof(*key)) % nsq);
 }
 
-bool ip_elsewhere(struct sluice_squeue *sq, unsigned int port, const struct sl_key *key, unsigned int *to)
+bool ip_elsewhere(
+    struct sluice_squeue *sq, unsigned int port, const struct sl_key *key, unsigned int *to)
 {
 	const struct sl_ip_hooks *h = sq->ip->hooks;
 	int o = h->tcp_owner != NULL ? h->tcp_owner(sq, key) : -1;

@@ -82,7 +82,8 @@ struct ipt *ipt_new(uint32_t caps, unsigned int nsq)
 	sl_wheel_init(&t->sq.wheel, t->sq.now);
 	t->sq.nports = 2;
 	for (unsigned int i = 0; i < 2; i++) {
-		t->sq.port[i].info = (struct sluice_port_info){.caps = caps, .mtu = 9000, .nqueues = (uint16_t)nsq};
+		t->sq.port[i].info =
+		    (struct sluice_port_info){.caps = caps, .mtu = 9000, .nqueues = (uint16_t)nsq};
 		t->sq.port[i].txq = calloc(1, sizeof(struct sl_txq));
 	}
 	assert_int_equal(sl_ip_create(&t->sq, &hooks), 0);
@@ -150,18 +151,21 @@ int ipt_if(struct ipt *t, uint16_t port, uint16_t v0, uint16_t v1, uint32_t vrf)
 {
 	struct sl_cfg_if *f = &t->ifs[t->cfg.nifs];
 
-	*f = (struct sl_cfg_if){.port = port, .vlan = {v0, v1}, .mtu = 1500, .vrf = vrf, .used = true};
+	*f = (struct sl_cfg_if){
+	    .port = port, .vlan = {v0, v1}, .mtu = 1500, .vrf = vrf, .used = true};
 	memcpy(f->mac, ipt_mac, 6);
 	if (port < 2)
 		f->l3 = (t->sq.port[port].info.caps & SLUICE_CAP_L3) != 0;
 	return (int)t->cfg.nifs++;
 }
 
-void ipt_route_add(struct ipt *t, uint32_t vrf, const char *prefix, uint8_t plen, const char *via, uint16_t ifidx)
+void ipt_route_add(
+    struct ipt *t, uint32_t vrf, const char *prefix, uint8_t plen, const char *via, uint16_t ifidx)
 {
 	struct sl_cfg_route *r = &t->routes[t->cfg.nroutes++];
 
-	*r = (struct sl_cfg_route){.prefix = ipt_addr(prefix), .vrf = vrf, .ifidx = ifidx, .plen = plen};
+	*r = (struct sl_cfg_route){
+	    .prefix = ipt_addr(prefix), .vrf = vrf, .ifidx = ifidx, .plen = plen};
 	if (sl_addr_is4(&r->prefix))
 		r->plen = (uint8_t)(plen + 96);
 	if (via != NULL)
@@ -179,9 +183,10 @@ void ipt_addr_add(struct ipt *t, uint16_t ifidx, const char *addr, uint8_t plen)
 	a->linklocal = a->addr.b[0] == 0xfe;
 	if (a->linklocal || t->ifs[ifidx].port == SL_IP_PORT_NONE)
 		return;
-	*r = (struct sl_cfg_route){.prefix = a->addr, .plen = a->plen, .ifidx = ifidx, .vrf = t->ifs[ifidx].vrf};
+	*r = (struct sl_cfg_route){
+	    .prefix = a->addr, .plen = a->plen, .ifidx = ifidx, .vrf = t->ifs[ifidx].vrf};
 	for (unsigned int i = a->plen; i < 128; i++)
-		r->prefix.b[i / 8] &= (uint8_t)~(0x80 >> (i % 8));
+		r->prefix.b[i / 8] &= (uint8_t) ~(0x80 >> (i % 8));
 	t->cfg.nroutes++;
 }
 
@@ -227,7 +232,8 @@ void ipt_fix4(uint8_t *h)
 	wr16(h + 10, (uint16_t)~ip_fold(s));
 }
 
-uint32_t ipt_ip(uint8_t *b, const char *src, const char *dst, uint8_t proto, const void *l4, uint32_t len)
+uint32_t ipt_ip(
+    uint8_t *b, const char *src, const char *dst, uint8_t proto, const void *l4, uint32_t len)
 {
 	struct sluice_addr s = ipt_addr(src), d = ipt_addr(dst);
 	uint8_t *h;
@@ -252,7 +258,8 @@ uint32_t ipt_ip(uint8_t *b, const char *src, const char *dst, uint8_t proto, con
 }
 
 /* Sum by the definition, byte pairs in network order: independent of the code under test. */
-static uint16_t slow_sum(const struct sluice_addr *s, const struct sluice_addr *d, uint8_t proto, const uint8_t *p, uint32_t len)
+static uint16_t slow_sum(const struct sluice_addr *s, const struct sluice_addr *d, uint8_t proto,
+    const uint8_t *p, uint32_t len)
 {
 	unsigned int from = sl_addr_is4(s) ? 12 : 0;
 	uint32_t sum = proto + len;
@@ -274,7 +281,8 @@ void ipt_icmp6_sum(uint8_t *h)
 	wr16(h + 42, slow_sum(&s, &d, PROTO_ICMP6, h + 40, rd16(h + 4)));
 }
 
-uint32_t ipt_tcp(uint8_t *b, const char *src, const char *dst, uint16_t sport, uint16_t dport, uint32_t paylen)
+uint32_t ipt_tcp(
+    uint8_t *b, const char *src, const char *dst, uint16_t sport, uint16_t dport, uint32_t paylen)
 {
 	struct sluice_addr s = ipt_addr(src), d = ipt_addr(dst);
 	uint8_t th[20 + 9000];
@@ -293,7 +301,11 @@ uint32_t ipt_tcp(uint8_t *b, const char *src, const char *dst, uint16_t sport, u
 
 struct sl_key ipt_key(uint32_t vrf, const char *l, uint16_t lport, const char *r, uint16_t rport)
 {
-	struct sl_key k = {.laddr = ipt_addr(l), .raddr = ipt_addr(r), .lport = htons(lport), .rport = htons(rport), .vrf = vrf};
+	struct sl_key k = {.laddr = ipt_addr(l),
+	    .raddr = ipt_addr(r),
+	    .lport = htons(lport),
+	    .rport = htons(rport),
+	    .vrf = vrf};
 
 	return k;
 }

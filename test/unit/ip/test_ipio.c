@@ -54,7 +54,8 @@ static void test_split_headers(void **state)
 	uint32_t n = ipt_tcp(b, "10.0.0.2", "10.0.0.1", 1000, 80, 33);
 
 	for (uint32_t cut = 1; cut < n; cut++) {
-		struct rte_mbuf *m = tp_exact(t->mp, b, (uint16_t)cut, 0), *r = tp_exact(t->mp, b + cut, (uint16_t)(n - cut), 0);
+		struct rte_mbuf *m = tp_exact(t->mp, b, (uint16_t)cut, 0),
+				*r = tp_exact(t->mp, b + cut, (uint16_t)(n - cut), 0);
 
 		m->next = r;
 		m->nb_segs = 2;
@@ -79,12 +80,23 @@ static void test_malformed(void **state)
 		bool fix;
 		uint64_t *ctr;
 	} row[] = {
-	    {0, 0x35, true, &c->ip_in_hdr_errors}, {0, 0x44, true, &c->ip_in_hdr_errors}, {0, 0x4f, true, &c->ip_in_hdr_errors},
-	    {3, 19, true, &c->ip_in_hdr_errors}, {3, 49, true, &c->ip_in_hdr_errors}, {2, 1, true, &c->ip_in_hdr_errors},
-	    {10, 0, false, &c->ip_in_bad_cksum}, {12, 127, true, &c->ip_in_bad_src}, {12, 0, true, &c->ip_in_bad_src},
-	    {12, 224, true, &c->ip_in_bad_src}, {12, 255, true, &c->ip_in_bad_src}, {15, 1, true, &c->ip_in_bad_src},
-	    {19, 9, true, &c->ip_in_not_local}, {16, 224, true, &c->ip_in_not_local}, {32, 0x40, false, &c->tcp_in_hdr_errors},
-	    {32, 0xf0, false, &c->tcp_in_hdr_errors}, {3, 39, true, &c->tcp_in_hdr_errors},
+	    {0, 0x35, true, &c->ip_in_hdr_errors},
+	    {0, 0x44, true, &c->ip_in_hdr_errors},
+	    {0, 0x4f, true, &c->ip_in_hdr_errors},
+	    {3, 19, true, &c->ip_in_hdr_errors},
+	    {3, 49, true, &c->ip_in_hdr_errors},
+	    {2, 1, true, &c->ip_in_hdr_errors},
+	    {10, 0, false, &c->ip_in_bad_cksum},
+	    {12, 127, true, &c->ip_in_bad_src},
+	    {12, 0, true, &c->ip_in_bad_src},
+	    {12, 224, true, &c->ip_in_bad_src},
+	    {12, 255, true, &c->ip_in_bad_src},
+	    {15, 1, true, &c->ip_in_bad_src},
+	    {19, 9, true, &c->ip_in_not_local},
+	    {16, 224, true, &c->ip_in_not_local},
+	    {32, 0x40, false, &c->tcp_in_hdr_errors},
+	    {32, 0xf0, false, &c->tcp_in_hdr_errors},
+	    {3, 39, true, &c->tcp_in_hdr_errors},
 	};
 
 	for (unsigned int i = 0; i < RTE_DIM(row); i++) {
@@ -130,7 +142,8 @@ static void test_ext_headers(void **state)
 		memcpy(p + depth * 8, tcp, n - 54);
 		ipt_rx(t, 0, w, ipt_ip(w, "2001:db8::2", "2001:db8::1", 60, p, depth * 8 + n - 54));
 		assert_int_equal(t->nin, depth < 8 ? depth : 8);
-		if (depth == 1) { /* a length beyond the packet; a routing header with segments left */
+		if (depth ==
+		    1) { /* a length beyond the packet; a routing header with segments left */
 			p[1] = 200;
 			ipt_rx(t, 0, w, ipt_ip(w, "2001:db8::2", "2001:db8::1", 60, p, 32));
 			p[1] = 0;
@@ -174,7 +187,8 @@ static void test_echo(void **state)
 	ipt_free(t);
 }
 
-static uint32_t icmp4_error(uint8_t *b, uint8_t type, uint8_t code, uint16_t mtu, uint32_t quote, const char *inner_src)
+static uint32_t icmp4_error(
+    uint8_t *b, uint8_t type, uint8_t code, uint16_t mtu, uint32_t quote, const char *inner_src)
 {
 	uint8_t e[128] = {type, code}, q[256];
 	uint32_t s = 0;
@@ -200,7 +214,8 @@ static void test_icmp_errors(void **state)
 	assert_true(t->err[0].hard);
 	assert_int_equal(t->err[0].seq, 1000);
 	assert_int_equal(t->err[0].key.lport, htons(80));
-	ipt_rx(t, 0, b, icmp4_error(b, 3, 4, 68, 28, "10.0.0.1")); /* spoofed small MTU: the floor */
+	ipt_rx(
+	    t, 0, b, icmp4_error(b, 3, 4, 68, 28, "10.0.0.1")); /* spoofed small MTU: the floor */
 	assert_int_equal(t->err[1].mtu, 552);
 	ipt_rx(t, 0, b, icmp4_error(b, 3, 4, 1400, 28, "10.0.0.1"));
 	assert_int_equal(t->err[2].mtu, 1400);
@@ -297,8 +312,10 @@ static void test_vlan(void **state)
 	assert_int_equal(sl_flow_init(&t->sq, &f, &k, SL_FLOW_CONN), 0);
 	assert_int_equal(sl_flow_ready(&t->sq, &f, &k), 0);
 	sl_flow_send(&t->sq, &f, &k, ipt_seg(t, 5, 1), 20, 0);
-	assert_int_equal(rd32(rte_pktmbuf_mtod_offset(t->out[0], uint8_t *, 12)), (uint32_t)TYPE_QINQ << 16 | 7);
-	assert_int_equal(rd32(rte_pktmbuf_mtod_offset(t->out[0], uint8_t *, 16)), (uint32_t)TYPE_VLAN << 16 | 8);
+	assert_int_equal(
+	    rd32(rte_pktmbuf_mtod_offset(t->out[0], uint8_t *, 12)), (uint32_t)TYPE_QINQ << 16 | 7);
+	assert_int_equal(
+	    rd32(rte_pktmbuf_mtod_offset(t->out[0], uint8_t *, 16)), (uint32_t)TYPE_VLAN << 16 | 8);
 	ipt_free(t);
 }
 
@@ -310,16 +327,27 @@ static void test_output(void **state)
 	for (unsigned int v6 = 0; v6 < 2; v6++)
 		for (unsigned int form = 0; form < 4; form++)
 			for (unsigned int i = 0; i < RTE_DIM(lens); i++) {
-				uint32_t caps = form == 0 ? CAPS : form == 1 ? SLUICE_CAP_TX_MULTISEG : form == 2 ? 0 : CAPS | SLUICE_CAP_TX_L4_CKSUM | SLUICE_CAP_TX_IP4_CKSUM;
+				uint32_t caps = form == 0   ? CAPS
+						: form == 1 ? SLUICE_CAP_TX_MULTISEG
+						: form == 2 ? 0
+							    : CAPS | SLUICE_CAP_TX_L4_CKSUM |
+								  SLUICE_CAP_TX_IP4_CKSUM;
 				struct ipt *t = start(caps, 1);
-				struct sl_key k = v6 ? ipt_key(0, "2001:db8::1", 5, "2001:db8::2", 6) : ipt_key(0, "10.0.0.1", 5, "10.0.0.2", 6);
+				struct sl_key k =
+				    v6 ? ipt_key(0, "2001:db8::1", 5, "2001:db8::2", 6)
+				       : ipt_key(0, "10.0.0.1", 5, "10.0.0.2", 6);
 				struct sl_flow f = {0};
 				struct rte_mbuf *m;
 				uint8_t flat[9000], *h = flat + 14;
 
 				sl_flow_init(&t->sq, &f, &k, SL_FLOW_CONN);
 				assert_int_equal(sl_flow_ready(&t->sq, &f, &k), 0);
-				sl_flow_send(&t->sq, &f, &k, ipt_seg(t, lens[i], lens[i] > 1000 ? 5 : lens[i] > 2 ? 3 : 1), 20, 0);
+				sl_flow_send(&t->sq, &f, &k,
+				    ipt_seg(t, lens[i],
+					lens[i] > 1000 ? 5
+					: lens[i] > 2  ? 3
+						       : 1),
+				    20, 0);
 				if (form == 2 && lens[i] > 2000) { /* no buffer is that long */
 					assert_int_equal(t->nout, 0);
 					assert_int_equal(t->sq.ctr.port_tx_nomem, 1);
@@ -337,16 +365,21 @@ static void test_output(void **state)
 					assert_int_equal(m->l2_len, 14);
 					wr16(h + (v6 ? 56 : 36), 0);
 					if (v6)
-						*(unaligned_uint16_t *)(h + 56) = rte_ipv6_udptcp_cksum((void *)h, h + 40);
+						*(unaligned_uint16_t *)(h + 56) =
+						    rte_ipv6_udptcp_cksum((void *)h, h + 40);
 					else {
-						*(unaligned_uint16_t *)(h + 36) = rte_ipv4_udptcp_cksum((void *)h, h + 20);
-						*(unaligned_uint16_t *)(h + 10) = rte_ipv4_cksum((void *)h);
+						*(unaligned_uint16_t *)(h + 36) =
+						    rte_ipv4_udptcp_cksum((void *)h, h + 20);
+						*(unaligned_uint16_t *)(h + 10) =
+						    rte_ipv4_cksum((void *)h);
 					}
 				}
 				if (v6) {
-					assert_int_equal(rte_ipv6_udptcp_cksum_verify((void *)h, h + 40), 0);
+					assert_int_equal(
+					    rte_ipv6_udptcp_cksum_verify((void *)h, h + 40), 0);
 				} else {
-					assert_int_equal(rte_ipv4_udptcp_cksum_verify((void *)h, h + 20), 0);
+					assert_int_equal(
+					    rte_ipv4_udptcp_cksum_verify((void *)h, h + 20), 0);
 					assert_int_equal(rte_raw_cksum(h, 20), 0xffff);
 					assert_int_equal(rd32(h + 4), 0x4000);
 				}
@@ -357,7 +390,8 @@ static void test_output(void **state)
 static void test_local(void **state)
 {
 	struct ipt *t = start(CAPS, 1);
-	struct sl_key k = ipt_key(0, "10.0.0.1", 5, "10.0.0.1", 6), l6 = ipt_key(0, "::1", 5, "::1", 6);
+	struct sl_key k = ipt_key(0, "10.0.0.1", 5, "10.0.0.1", 6),
+		      l6 = ipt_key(0, "::1", 5, "::1", 6);
 	struct sl_flow f = {0}, g = {0};
 
 	t->sq.tun.ip_loop_max = 4;
@@ -430,7 +464,8 @@ static void test_l3(void **state)
 	ipt_free(t);
 }
 
-/* Frames of every kind with bytes changed, cut and split at random: no read beyond, no mbuf lost. */
+/* Frames of every kind with bytes changed, cut and split at random: no read beyond, no mbuf lost.
+ */
 static void test_mutations(void **state)
 {
 	struct ipt *t = start(CAPS, 1);
@@ -449,8 +484,10 @@ static void test_mutations(void **state)
 	len[4] = ipt_ip(kind[4], "2001:db8::2", "2001:db8::1", PROTO_ICMP6, ns, 32);
 	len[5] = ipt_ip(kind[5], "10.0.0.2", "10.0.0.1", PROTO_ICMP, e, 64);
 	for (int i = 0; i < 30000; i++) {
-		unsigned int kd = (unsigned int)sl_rng_below(&g, 6), changes = (unsigned int)sl_rng_below(&g, 4);
-		uint32_t n = len[kd] - (uint32_t)(sl_rng_below(&g, 3) == 0 ? sl_rng_below(&g, len[kd]) : 0);
+		unsigned int kd = (unsigned int)sl_rng_below(&g, 6),
+			     changes = (unsigned int)sl_rng_below(&g, 4);
+		uint32_t n =
+		    len[kd] - (uint32_t)(sl_rng_below(&g, 3) == 0 ? sl_rng_below(&g, len[kd]) : 0);
 		uint32_t cut = (uint32_t)sl_rng_below(&g, n + 1);
 		struct rte_mbuf *m, *r;
 
@@ -466,7 +503,8 @@ static void test_mutations(void **state)
 			m->nb_segs = 2;
 			m->pkt_len = n;
 		}
-		/* A random verdict of the NIC lets wrong checksums through, to reach what lies behind. */
+		/* A random verdict of the NIC lets wrong checksums through, to reach what lies
+		 * behind. */
 		if (sl_rng_below(&g, 2))
 			m->ol_flags |= RTE_MBUF_F_RX_IP_CKSUM_GOOD | RTE_MBUF_F_RX_L4_CKSUM_GOOD;
 		t->sq.tun.ip_frag_max = 0; /* tables need the EAL */
@@ -480,10 +518,13 @@ static void test_mutations(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_tcp_in), cmocka_unit_test(test_split_headers),
-	    cmocka_unit_test(test_malformed), cmocka_unit_test(test_ext_headers), cmocka_unit_test(test_echo),
-	    cmocka_unit_test(test_icmp_errors), cmocka_unit_test(test_refuse_and_foreign), cmocka_unit_test(test_vlan),
-	    cmocka_unit_test(test_output), cmocka_unit_test(test_local), cmocka_unit_test(test_steer), cmocka_unit_test(test_l3), cmocka_unit_test(test_mutations)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_tcp_in),
+	    cmocka_unit_test(test_split_headers), cmocka_unit_test(test_malformed),
+	    cmocka_unit_test(test_ext_headers), cmocka_unit_test(test_echo),
+	    cmocka_unit_test(test_icmp_errors), cmocka_unit_test(test_refuse_and_foreign),
+	    cmocka_unit_test(test_vlan), cmocka_unit_test(test_output),
+	    cmocka_unit_test(test_local), cmocka_unit_test(test_steer), cmocka_unit_test(test_l3),
+	    cmocka_unit_test(test_mutations)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

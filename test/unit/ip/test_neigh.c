@@ -77,7 +77,8 @@ static void test_conflict(void **state)
 static void test_dad(void **state)
 {
 	struct ipt *t = start(2);
-	struct sluice_addr a4 = ipt_addr("10.0.0.1"), a6 = ipt_addr("2001:db8::1"), ll = ipt_addr("fe80::1");
+	struct sluice_addr a4 = ipt_addr("10.0.0.1"), a6 = ipt_addr("2001:db8::1"),
+			   ll = ipt_addr("fe80::1");
 	uint8_t b[128], na[24] = {136};
 
 	assert_int_equal(t->nout, 3); /* a probe each */
@@ -194,7 +195,8 @@ static void test_failure(void **state)
 {
 	struct ipt *t = start(0);
 	struct sl_flow f = {0}, g = {0};
-	struct sl_key k = ipt_key(0, "10.0.0.1", 1, "10.0.0.2", 2), k6 = ipt_key(0, "2001:db8::1", 1, "2001:db8::2", 2);
+	struct sl_key k = ipt_key(0, "10.0.0.1", 1, "10.0.0.2", 2),
+		      k6 = ipt_key(0, "2001:db8::1", 1, "2001:db8::2", 2);
 
 	sl_flow_init(&t->sq, &f, &k, SL_FLOW_CONN);
 	sl_flow_init(&t->sq, &g, &k6, SL_FLOW_CONN);
@@ -263,10 +265,12 @@ static void test_full(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_arp_request), cmocka_unit_test(test_arp_bad),
-	    cmocka_unit_test(test_conflict), cmocka_unit_test(test_dad), cmocka_unit_test(test_dad_arp_conflict),
-	    cmocka_unit_test(test_ns), cmocka_unit_test(test_waiting), cmocka_unit_test(test_failure),
-	    cmocka_unit_test(test_ageing), cmocka_unit_test(test_full)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_arp_request),
+	    cmocka_unit_test(test_arp_bad), cmocka_unit_test(test_conflict),
+	    cmocka_unit_test(test_dad), cmocka_unit_test(test_dad_arp_conflict),
+	    cmocka_unit_test(test_ns), cmocka_unit_test(test_waiting),
+	    cmocka_unit_test(test_failure), cmocka_unit_test(test_ageing),
+	    cmocka_unit_test(test_full)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -77,9 +77,11 @@ static void test_off(void **state)
 
 int main(void)
 {
-	char *argv[] = {(char[]){"test"}, (char[]){"--no-huge"}, (char[]){"--no-shconf"}, (char[]){"--no-pci"},
-	    (char[]){"--no-telemetry"}, (char[]){"-m"}, (char[]){"64"}, (char[]){"--log-level=1"}};
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_reasm), cmocka_unit_test(test_off)};
+	char *argv[] = {(char[]){"test"}, (char[]){"--no-huge"}, (char[]){"--no-shconf"},
+	    (char[]){"--no-pci"}, (char[]){"--no-telemetry"}, (char[]){"-m"}, (char[]){"64"},
+	    (char[]){"--log-level=1"}};
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_reasm), cmocka_unit_test(test_off)};
 	int rc;
 
 	if (rte_eal_init(8, argv) < 0)

@@ -2,7 +2,8 @@
 /* Longest prefix match against a linear model, source selection, path MTU. */
 #include "ipt.h"
 
-static const struct sl_cfg_route *model(const struct ipt *t, uint32_t vrf, const struct sluice_addr *d)
+static const struct sl_cfg_route *model(
+    const struct ipt *t, uint32_t vrf, const struct sluice_addr *d)
 {
 	const struct sl_cfg_route *best = NULL;
 
@@ -42,18 +43,21 @@ static void test_lpm(void **state)
 		for (int i = 0; i < 500; i++) {
 			struct sl_cfg_route *r = &t->routes[t->cfg.nroutes++];
 
-			*r = (struct sl_cfg_route){.prefix = random_addr(&g), .vrf = (uint32_t)sl_rng_below(&g, 3)};
-			r->plen = (uint8_t)(sl_addr_is4(&r->prefix) ? 96 + sl_rng_below(&g, 33) : sl_rng_below(&g, 129));
+			*r = (struct sl_cfg_route){
+			    .prefix = random_addr(&g), .vrf = (uint32_t)sl_rng_below(&g, 3)};
+			r->plen = (uint8_t)(sl_addr_is4(&r->prefix) ? 96 + sl_rng_below(&g, 33)
+								    : sl_rng_below(&g, 129));
 			if (sl_addr_is4(&r->prefix) == false && r->plen < 4)
 				r->plen = 0;
 			for (unsigned int b = r->plen; b < 128; b++)
-				r->prefix.b[b / 8] &= (uint8_t)~(0x80 >> (b % 8));
+				r->prefix.b[b / 8] &= (uint8_t) ~(0x80 >> (b % 8));
 		}
 		ipt_config(t);
 		for (int i = 0; i < 5000; i++) {
 			struct sluice_addr d = random_addr(&g);
 			uint32_t vrf = (uint32_t)sl_rng_below(&g, 4);
-			const struct sl_cfg_route *m = model(t, vrf, &d), *r = ip_route(t->sq.ip->snap, vrf, &d);
+			const struct sl_cfg_route *m = model(t, vrf, &d),
+						  *r = ip_route(t->sq.ip->snap, vrf, &d);
 
 			assert_int_equal(m != NULL, r != NULL);
 			if (m != NULL) {
@@ -135,7 +139,8 @@ static void test_pmtu(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_lpm), cmocka_unit_test(test_source), cmocka_unit_test(test_pmtu)};
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_lpm), cmocka_unit_test(test_source), cmocka_unit_test(test_pmtu)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
