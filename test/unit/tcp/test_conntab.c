@@ -370,6 +370,33 @@ static void overflow_chain(void **state)
 	unmake();
 }
 
+/* Each bucket has been passed by some key, and that shows in all of them: a search for what is
+ * absent ends after one round. Without overflow it ends at home. */
+static void all_passed(void **state)
+{
+	make(12, 30, SPREAD_LAST, 1);
+	assert_int_equal(m.t.mask, 1);
+	for (uint32_t i = 0; i < 30; i++)
+		m.o[i].hash = i < 15 ? 0 : 1; /* home; one tag for all */
+	insert(0);
+	insert(15);
+	m.asked = 0;
+	look(1);
+	look(16);
+	assert_int_equal(m.asked, 2); /* not who lives next door */
+	take_out(15);
+	for (uint32_t i = 1; i < 9; i++) /* the last passes bucket 0 */
+		assert_int_equal(insert(i), 0);
+	for (uint32_t i = 0; i < 8; i++)
+		assert_int_equal(take_out(i), 0);
+	for (uint32_t i = 15; i < 23; i++) /* and the last of these bucket 1 */
+		assert_int_equal(insert(i), 0);
+	look_at_all();
+	assert_int_equal(insert(0), 0);
+	look_at_all();
+	unmake();
+}
+
 /* How many keys the fullest home bucket has, under a secret. */
 static uint32_t fullest(const struct sl_sipkey *secret)
 {
@@ -435,6 +462,7 @@ int main(void)
 	    cmocka_unit_test(model_crowded),
 	    cmocka_unit_test(full),
 	    cmocka_unit_test(overflow_chain),
+	    cmocka_unit_test(all_passed),
 	    cmocka_unit_test(flood),
 	    cmocka_unit_test(keyed),
 	};
