@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Level k has 256 slots of 256^k ticks each. A node d ticks ahead is filed at the level whose span holds d, in the slot
- * of its own digit k of the tick; when the wheel comes to the first tick of that slot, its nodes are filed again, lower
- * (a cascade), and from level 0 they fire. Empty stretches are skipped with the bitmaps, so a jump of the clock costs
- * what is in the wheel and not what is between.
+ * Level k has 256 slots of 256^k ticks each. A node d ticks ahead is filed at the level whose span
+ * holds d, in the slot of its own digit k of the tick; when the wheel comes to the first tick of
+ * that slot, its nodes are filed again, lower (a cascade), and from level 0 they fire. Empty
+ * stretches are skipped with the bitmaps, so a jump of the clock costs what is in the wheel and not
+ * what is between.
  *
- * Invariants: a filed tick is never before w->tick, so the slot of a filed node is unambiguous; a cascade that ran out
- * of its share leaves w->tick at the slot's first tick, and goes on from there. What is armed for a tick that has passed
- * goes to one of two lists, `late`: one takes, the other is being fired, so a callback that arms for the past cannot
- * keep one advance going for ever.
+ * Invariants: a filed tick is never before w->tick, so the slot of a filed node is unambiguous; a
+ * cascade that ran out of its share leaves w->tick at the slot's first tick, and goes on from
+ * there. What is armed for a tick that has passed goes to one of two lists, `late`: one takes, the
+ * other is being fired, so a callback that arms for the past cannot keep one advance going for
+ * ever.
  */
 #include <base/check.h>
 #include <squeue/wheel.h>
@@ -77,8 +79,9 @@ void sl_timer_set(struct sl_wheel *w, struct sl_timer *t, uint64_t at)
 	t->expires = e;
 	if (t->pprev != NULL) {
 		/*
-		 * Distances from w->tick of what is filed ahead are exact in 32 bits. For a node of the late and due
-		 * lists the distance means nothing, and either branch is right: these look at `expires` again.
+		 * Distances from w->tick of what is filed ahead are exact in 32 bits. For a node of
+		 * the late and due lists the distance means nothing, and either branch is right:
+		 * these look at `expires` again.
 		 */
 		if (e >= w->tick && e - w->tick >= (uint32_t)(t->filed_lo - (uint32_t)w->tick))
 			return;
@@ -116,7 +119,8 @@ static uint64_t next_event(const struct sl_wheel *w)
 
 	for (unsigned int k = 0; k < 4; k++) {
 		uint64_t cur = w->tick >> (8 * k), e;
-		/* Within a slot's stretch its cascade is behind us: the same slot now means the next round. */
+		/* Within a slot's stretch its cascade is behind us: the same slot now means the
+		 * next round. */
 		unsigned int begun = (w->tick & ((1ull << (8 * k)) - 1)) != 0;
 		int s = next_bit(w->occupied[k], (unsigned int)(cur + begun) & MASK);
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Open addressing over buckets of one cache line. A key belongs in the bucket of its hash, or, that one being full, in
- * the next with a place. `overflow` of a bucket counts the keys that were to go there or further back and had to pass
- * it: a search goes on to the next bucket only while it is not zero, and removal counts down along the same way, so
- * there are no tombstones and no decay. The table has at least 4/3 as many places as keys it may hold.
+ * Open addressing over buckets of one cache line. A key belongs in the bucket of its hash, or, that
+ * one being full, in the next with a place. `overflow` of a bucket counts the keys that were to go
+ * there or further back and had to pass it: a search goes on to the next bucket only while it is
+ * not zero, and removal counts down along the same way, so there are no tombstones and no decay.
+ * The table has at least 4/3 as many places as keys it may hold.
  *
  * Tag 0 marks a free place. The tag comes from the top of the hash, the bucket from its bottom.
  */
@@ -70,7 +71,7 @@ static inline bool key_eq(const struct sl_key *a, const struct sl_key *b)
 	memcpy(&pb, &b->lport, 8);
 	return ((a->raddr.q[0] ^ b->raddr.q[0]) | (a->raddr.q[1] ^ b->raddr.q[1]) |
 		   (a->laddr.q[0] ^ b->laddr.q[0]) | (a->laddr.q[1] ^ b->laddr.q[1]) | (pa ^ pb)) ==
-	    0;
+	       0;
 }
 
 static inline struct place find(const struct sl_conntab *t, const struct sl_key *k, uint64_t hash)
@@ -135,8 +136,8 @@ uint32_t sl_conntab_lookup(const struct sl_conntab *t, const struct sl_key *k, u
 	return p.b != NULL ? p.b->ref[p.way] : 0;
 }
 
-void sl_conntab_lookup_bulk(const struct sl_conntab *t, const struct sl_key *const *k, uint32_t n,
-    uint32_t *refs)
+void sl_conntab_lookup_bulk(
+    const struct sl_conntab *t, const struct sl_key *const *k, uint32_t n, uint32_t *refs)
 {
 	uint64_t hash[BULK_MAX];
 

@@ -39,7 +39,7 @@ uint64_t sl_conntab_hash(const struct sl_conntab *t, const struct sl_key *k);
 uint32_t sl_conntab_lookup(const struct sl_conntab *t, const struct sl_key *k, uint64_t hash);
 /** Look up n <= 64 keys: hashes all, prefetches buckets, then objects; refs[i] is 0 for absent ones. */
 void sl_conntab_lookup_bulk(const struct sl_conntab *t, const struct sl_key *const *k, uint32_t n, uint32_t *refs);
-/** 0, -EEXIST, -ENOSPC. */
+/** 0, -EEXIST, -ENOSPC, -EINVAL (reference 0). */
 int sl_conntab_insert(struct sl_conntab *t, const struct sl_key *k, uint64_t hash, uint32_t ref);
 /** Replace the reference of a key that is present (half-open becomes connection, connection becomes TIME_WAIT). */
 int sl_conntab_replace(struct sl_conntab *t, const struct sl_key *k, uint64_t hash, uint32_t ref);

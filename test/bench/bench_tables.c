@@ -190,31 +190,44 @@ static void table_teardown(void *ctx)
 	free(x);
 }
 
+/* What is to be a hit is one, and what is to be a miss. */
+static bool table_right(const struct table_ctx *x)
+{
+	struct sl_key k;
+	bool hit, miss;
+
+	make_key(&k, x->n / 2);
+	hit = sl_conntab_lookup(&x->t, &k, sl_conntab_hash(&x->t, &k)) == x->n / 2 + 1;
+	k.vrf = 1;
+	miss = sl_conntab_lookup(&x->t, &k, sl_conntab_hash(&x->t, &k)) == 0;
+	return hit && miss;
+}
+
 /* Full: as many connections as the table was made for. */
 static void *table_setup(int64_t n)
 {
 	struct table_ctx *x = calloc(1, sizeof(*x));
+	bool ok;
 
 	if (x == NULL)
 		return NULL;
 	x->n = (uint64_t)n;
 	x->o = aligned_alloc(64, x->n * sizeof(*x->o));
-	if (x->o == NULL || sl_conntab_init(&x->t, x->n, &secret, key_of, x, NULL) != 0) {
-		table_teardown(x);
-		return NULL;
-	}
-	for (uint64_t i = 0; i < x->n; i++) {
+	ok = x->o != NULL && sl_conntab_init(&x->t, x->n, &secret, key_of, x, NULL) == 0;
+	for (uint64_t i = 0; ok && i < x->n; i++) {
 		struct sl_key *k = &x->o[i].key;
 
 		make_key(k, i);
-		if (sl_conntab_insert(&x->t, k, sl_conntab_hash(&x->t, k), (uint32_t)i + 1) != 0) {
-			table_teardown(x);
-			return NULL;
-		}
+		ok = sl_conntab_insert(&x->t, k, sl_conntab_hash(&x->t, k), (uint32_t)i + 1) == 0;
+	}
+	if (!ok || !table_right(x)) {
+		table_teardown(x);
+		return NULL;
 	}
 	return x;
 }
 
+/* In VRF 0 all are there, in VRF 1 none. */
 static inline void lookups(struct table_ctx *x, uint64_t n, uint32_t vrf)
 {
 	struct sl_key k;
