@@ -97,12 +97,14 @@ enum sl_conn_flags {
 	SL_C_MORE = 1u << 28,	    /* MSG_MORE or cork: hold a partial segment */
 	SL_C_WUPDATE = 1u << 29,    /* the ACK to send is a window update */
 	SL_C_ACTIVATED = 1u << 30,
+	SL_C_MSG_MORE = 1u << 31,   /* the last send said that more follows */
 };
 
 /** Upcalls that wait for the end of the pass. Order of the bits is the order in which they are made. */
 enum sl_deferred {
 	SL_D_CONNECTED = 1, SL_D_SHUT_SEND = 2, SL_D_RECV = 4, SL_D_OOB = 8, SL_D_SHUT_RECV = 16, SL_D_TXQ_CLEAR = 32,
 	SL_D_TXQ_FULL = 64, SL_D_ERROR = 128, SL_D_DISCONNECTED = 256, SL_D_CLOSED = 512,
+	SL_D_LISTED = 0x8000, /* stands in the deferred list */
 };
 
 struct sl_reasm; /* out-of-order segments, allocated when the first one comes */
@@ -163,6 +165,7 @@ struct sl_conn {
 	uint32_t pipe_sacked, pipe_lost; /* bytes of records SACKED / LOST: equal recomputation */
 	uint32_t prr_delivered, prr_out, recover_fs;
 	uint32_t high_sacked;	/* highest sequence SACKed */
+	uint64_t rack_at;	/* latest sent_at of what was delivered (RFC 8985's RACK.xmit_ts) */
 
 	/* line 4: congestion control */
 	struct sl_cc cc;
@@ -192,8 +195,13 @@ struct sl_conn {
 	uint16_t linger;	/* seconds + 1; 0: off; 1: linger 0 */
 	int err;		/* of disconnected, so_error */
 	int soft_err;
+	uint8_t last_up;	/* last upcall made + 1: the order is checked in debug builds */
+	uint8_t batch;		/* enum sl_batch: what this input batch brought */
+	uint8_t force_push;	/* the hold of MSG_MORE or cork is over: send the partial segment */
 	uint32_t zc_out;	/* external sends not yet let go: `closed` waits for them */
 };
+
+enum sl_batch { SL_B_DATA = 1, SL_B_FIN = 2, SL_B_URG = 4 };
 
 enum sl_misc { SL_MISC_NONE, SL_MISC_FIN_WAIT2, SL_MISC_TIME_WAIT };
 
@@ -257,7 +265,7 @@ struct sl_group {
 	void *up_arg;
 	struct sl_opt opt;	/* inherited by eagers */
 	uint32_t sndbuf, rcvbuf, flags; /* inherited */
-	uint8_t cc;
+	uint16_t linger;
 	uint32_t del_slot[SL_MAX_SQUEUES]; /* reserved: the close of a listener must not fail */
 	uint32_t ack_slot[SL_MAX_SQUEUES];
 	uint32_t acks_left; /* squeues that still have a shard; home squeue only */
@@ -379,6 +387,11 @@ static inline uint32_t sl_ts_now(const struct sluice_squeue *sq, uint32_t offset
 }
 
 /* ==== rcvq.c: receive queue and reassembly ==== */
+/** Cut n bytes off the front of a chain of len bytes / keep its first n bytes. *m becomes NULL when nothing is left. */
+void sl_chain_chop(struct rte_mbuf **m, uint32_t n);
+void sl_chain_keep(struct rte_mbuf *m, uint32_t n);
+/** Data came that we have: reported by the next ACK (RFC 2883). */
+void sl_rcv_dsack(struct sl_conn *c, uint32_t start, uint32_t end);
 /** Queue acceptable data (already trimmed to the window): in order → rcvq (and what becomes contiguous), else ooo. Takes seg->m. True when in order. FIN in seg is remembered out of order too. */
 bool sl_rcv_data(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg);
 /** Window to offer now (bytes), right edge never left of rcv_adv, silly window avoided (RFC 9293 3.8.6.2.2). */
@@ -390,6 +403,7 @@ void sl_rcv_opened(struct sluice_squeue *sq, struct sl_conn *c);
 void sl_rcv_clear(struct sluice_squeue *sq, struct sl_conn *c);
 /** SACK blocks to report, most recent first, at most n; a pending DSACK first. */
 unsigned int sl_rcv_sack(const struct sl_conn *c, unsigned int n, uint32_t (*blk)[2]);
+void sl_rcv_acked(struct sl_conn *c); /* an ACK left: a DSACK is reported once */
 uint32_t sl_rcv_ooo_bytes(const struct sl_conn *c);
 /** Did a FIN come out of order that is now at rcv_nxt? */
 bool sl_rcv_fin_ready(const struct sl_conn *c);
@@ -445,10 +459,15 @@ void sl_tw_free(struct sluice_squeue *sq, struct sl_tw *tw);
 /* ==== sendq.c: byte stream and transmission records ==== */
 /** Append a chain of len bytes; takes it. Caller schedules output. */
 void sl_sendq_append(struct sluice_squeue *sq, struct sl_conn *c, struct rte_mbuf *chain, uint32_t len, uint32_t flags);
-/** snd_una moved to `una`: free mbufs and records below, publish credit, txq_full(false). Keeps sndq_bytes. */
+/** snd_una moves to `una`: frees mbufs below, gives back credit, txq_full(false). Records are the caller's (recovery.c). */
 void sl_sendq_acked(struct sluice_squeue *sq, struct sl_conn *c, uint32_t una);
+/** txq_full(false) when it is due. */
+void sl_sendq_room(struct sluice_squeue *sq, struct sl_conn *c);
 void sl_sendq_clear(struct sluice_squeue *sq, struct sl_conn *c); /* all mbufs and records; credit is given back */
 struct sl_rec *sl_rec_add(struct sluice_squeue *sq, struct sl_conn *c, uint32_t start, uint32_t end, struct rte_mbuf *m, uint32_t off, uint8_t flags);
+void sl_rec_unlink(struct sluice_squeue *sq, struct sl_conn *c, struct sl_rec *r); /* and free */
+/** Move the start of a record forward to `at`, with its place in the queue. */
+void sl_rec_trim(struct sl_conn *c, struct sl_rec *r, uint32_t at);
 struct sl_rec *sl_rec_split(struct sluice_squeue *sq, struct sl_conn *c, struct sl_rec *r, uint32_t at); /* NULL: no record; the second half */
 /** Payload of len bytes from (m, off) attached (or copied below tcp.copy_below) behind the header mbuf. 0 or -ENOBUFS. */
 int sl_sendq_attach(struct sluice_squeue *sq, struct sl_conn *c, struct rte_mbuf *hdr, struct rte_mbuf *m, uint32_t off, uint32_t len);
@@ -461,6 +480,8 @@ unsigned int sl_tcp_output(struct sluice_squeue *sq, unsigned int budget); /* ho
 void sl_flow_is_ready(struct sluice_squeue *sq, struct sl_flow *f, int err); /* hook of IP: conn or half */
 /** Build and send one control segment now, if it can go: SYN, SYN-ACK (simultaneous open), RST, probe, pure ACK. False: not sent (no room, no neighbour, no buffer). */
 bool sl_output_ctl(struct sluice_squeue *sq, struct sl_conn *c, uint32_t seq, uint8_t flags);
+/** One byte (or the FIN) beyond a closed window (RFC 9293 3.8.6.1). */
+void sl_output_probe(struct sluice_squeue *sq, struct sl_conn *c);
 bool sl_output_pending(const struct sluice_squeue *sq); /* hook */
 /** A bare header for a key: used by half.c, timewait.c, input.c for replies. NULL without buffer. */
 struct rte_mbuf *sl_output_header(struct sluice_squeue *sq, const struct sl_key *k, uint32_t seq, uint32_t ack, uint8_t flags, uint16_t wnd, const uint8_t *opts, unsigned int optlen);
@@ -477,6 +498,8 @@ static inline bool sl_fin_acked(const struct sl_conn *c)
 	return (c->flags & SL_C_FIN_SENT) && c->snd_una == c->snd_max;
 }
 void sl_recovery_rto(struct sluice_squeue *sq, struct sl_conn *c); /* mark all lost, back off cc */
+/** The path MTU went down: what is too large now goes again, at once and without a congestion response (RFC 1191 6.4). */
+void sl_recovery_resize(struct sluice_squeue *sq, struct sl_conn *c);
 void sl_recovery_check(const struct sl_conn *c); /* counters equal recomputation */
 /** Next record to resend, or NULL. */
 struct sl_rec *sl_recovery_next(struct sluice_squeue *sq, struct sl_conn *c);

@@ -1,0 +1,711 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Segments in, as RFC 9293 section 3.10.7 tells it: parse, find, the fast path, then one function
+ * per check in the section's order.
+ *
+ * A burst is one batch: all keys are looked up together, each segment runs through its connection,
+ * and each connection that got something gets one `recv` at the end. ACKs only leave marks; output
+ * sends them, or the data on which they ride. Nothing is transmitted from here but replies for what
+ * is no connection.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include <tcp/tcp_int.h>
+
+/* ---- what belongs to nothing ---- */
+
+static bool rst_allowed(struct sluice_squeue *sq)
+{
+	struct sl_tcp *t = sl_tcp_of(sq);
+	uint64_t rate = sq->tun.tcp_rst_rate, gained;
+
+	if (rate == 0)
+		return false;
+	gained = (sq->now - t->rst_at) / (SLUICE_SEC(1) / rate);
+	if (gained > 0) {
+		t->rst_at = sq->now;
+		t->rst_tokens = RTE_MIN(t->rst_tokens + gained, rate);
+	}
+	if (t->rst_tokens == 0) {
+		SL_COUNT(sq, tcp_out_rsts_limited);
+		return false;
+	}
+	t->rst_tokens--;
+	return true;
+}
+
+void sl_tcp_reset_reply(struct sluice_squeue *sq, const struct sl_seg *seg)
+{
+	uint32_t seq = 0, ack = 0;
+	uint8_t flags = SL_TH_RST;
+	struct rte_mbuf *m;
+
+	if ((seg->flags & SL_TH_RST) || !rst_allowed(sq))
+		return;
+	if (seg->flags & SL_TH_ACK) {
+		seq = seg->ack;
+	} else {
+		flags |= SL_TH_ACK;
+		ack = seg->seq + seg->len + !!(seg->flags & SL_TH_SYN) + !!(seg->flags & SL_TH_FIN);
+	}
+	m = sl_output_header(sq, &seg->pkt->key, seq, ack, flags, 0, NULL, 0);
+	if (m == NULL)
+		return;
+	SL_COUNT(sq, tcp_out_rsts);
+	sl_ip_send_stateless(sq, &seg->pkt->key, m, 20, 0);
+}
+
+void sl_tcp_challenge(struct sluice_squeue *sq, struct sl_conn *c)
+{
+	if (c->challenge_at != 0 && sq->now - c->challenge_at < sq->tun.tcp_ack_war) {
+		SL_COUNT(sq, tcp_out_challenge_limited);
+		return;
+	}
+	c->challenge_at = sq->now;
+	SL_COUNT(sq, tcp_out_challenge);
+	sl_ack_now(sq, c);
+}
+
+/* ---- parse ---- */
+
+static void drop(struct sl_seg *seg)
+{
+	if (seg->m != NULL)
+		rte_pktmbuf_free(seg->m);
+	seg->m = NULL;
+}
+
+static uint32_t be32(const uint8_t *p)
+{
+	uint32_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return ntohl(v);
+}
+
+static uint16_t be16(const uint8_t *p)
+{
+	return (uint16_t)(p[0] << 8 | p[1]);
+}
+
+/* Header fields in host order, header cut off. False: dropped and counted. */
+static bool parse(struct sluice_squeue *sq, struct sl_pkt *pkt, struct sl_seg *seg)
+{
+	uint8_t copy[60];
+	const uint8_t *th;
+	unsigned int th_len;
+
+	seg->m = pkt->m;
+	seg->pkt = pkt;
+	SL_COUNT(sq, tcp_in_segs);
+	th = rte_pktmbuf_mtod(pkt->m, const uint8_t *);
+	th_len = (th[12] >> 4) * 4u;
+	if (th_len < 20 || th_len > pkt->len) {
+		SL_COUNT(sq, tcp_in_hdr_errors);
+		drop(seg);
+		return false;
+	}
+	if (SL_UNLIKELY(pkt->m->data_len < th_len))
+		th = rte_pktmbuf_read(pkt->m, 0, th_len, copy);
+	seg->seq = be32(th + 4);
+	seg->ack = be32(th + 8);
+	seg->flags = th[13];
+	seg->wnd = be16(th + 14);
+	seg->urp = be16(th + 18);
+	seg->len = pkt->len - th_len;
+	seg->tos = pkt->tos;
+	seg->pflags = pkt->flags;
+	/* SYN+FIN, SYN+RST, no flag at all: never right, beloved of port scanners. */
+	if ((seg->flags & SL_TH_SYN && seg->flags & (SL_TH_FIN | SL_TH_RST)) ||
+	    !(seg->flags & (SL_TH_SYN | SL_TH_FIN | SL_TH_RST | SL_TH_ACK))) {
+		SL_COUNT(sq, tcp_in_bad_flags);
+		drop(seg);
+		return false;
+	}
+	sl_opts_parse(sq, th, th_len, (seg->flags & SL_TH_SYN) != 0, &seg->o);
+	if (seg->len == 0)
+		drop(seg);
+	else
+		sl_chain_chop(&seg->m, th_len);
+	return true;
+}
+
+/* ---- bookkeeping of the batch ---- */
+
+static void touch(struct sluice_squeue *sq, struct sl_conn *c, enum sl_batch what)
+{
+	struct sl_tcp *t = sl_tcp_of(sq);
+
+	c->batch |= (uint8_t)what;
+	if (c->flags & SL_C_TOUCHED)
+		return;
+	c->flags |= SL_C_TOUCHED;
+	c->touch_next = t->touched;
+	t->touched = c;
+}
+
+static void end_batch(struct sluice_squeue *sq)
+{
+	struct sl_tcp *t = sl_tcp_of(sq);
+
+	while (t->touched != NULL) {
+		struct sl_conn *c = t->touched;
+		uint8_t what = c->batch;
+
+		t->touched = c->touch_next;
+		c->flags &= ~SL_C_TOUCHED;
+		c->batch = 0;
+		if (what & SL_B_DATA)
+			sl_up(sq, c, SL_D_RECV);
+		if (what & SL_B_URG)
+			sl_up(sq, c, SL_D_OOB);
+		if (what & SL_B_FIN)
+			sl_up(sq, c, SL_D_SHUT_RECV);
+		sl_conn_check(sq, c);
+	}
+}
+
+/* ---- the fast path ---- */
+
+/*
+ * ESTABLISHED, nothing but ACK (and PSH), at rcv_nxt, inside the window, nothing out of order: most
+ * of all segments ever received. RFC 7323 appendix A's order of checks holds here too.
+ */
+static bool fast_path(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg)
+{
+	if ((seg->flags & ~SL_TH_PUSH) != SL_TH_ACK || c->state != SLUICE_ESTABLISHED ||
+	    seg->seq != c->rcv_nxt || seg->len > c->rcv_adv - c->rcv_nxt || c->ooo != NULL ||
+	    seg->o.nsack > 0 || (c->flags & (SL_C_CLOSED_BY_APP | SL_C_RCV_SHUT | SL_C_URG_IN)))
+		return false;
+	if (c->flags & SL_C_TS) {
+		if (!seg->o.has_ts || seq_lt(seg->o.tsval, c->ts_recent))
+			return false;
+		if (seq_le(seg->seq, c->last_ack_sent)) {
+			c->ts_recent = seg->o.tsval;
+			c->ts_recent_ms = (uint32_t)(sq->now / 1000000);
+		}
+	}
+	if ((seg->len == 0 || seg->ack != c->snd_una || seg->wnd << c->snd_wscale != c->snd_wnd) &&
+	    !sl_ack_process(sq, c, seg)) {
+		drop(seg);
+		return true;
+	}
+	if (seg->len > 0) {
+		uint32_t len = seg->len;
+
+		if (seg->flags & SL_TH_PUSH)
+			c->flags |= SL_C_PUSH_SEEN;
+		sl_rcv_data(sq, c, seg);
+		touch(sq, c, SL_B_DATA);
+		sl_ack_data(sq, c, len);
+	}
+	return true;
+}
+
+/* ---- timestamps (RFC 7323 5.3) ---- */
+
+#define PAWS_AGE_MS (24u * 24 * 3600 * 1000) /* beyond this ts_recent proves nothing (5.5) */
+
+static bool paws_ok(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg)
+{
+	if (!(c->flags & SL_C_TS) || (seg->flags & SL_TH_RST))
+		return true;
+	if (!seg->o.has_ts) {
+		SL_COUNT(sq, tcp_in_no_ts);
+		return false;
+	}
+	if (!seq_lt(seg->o.tsval, c->ts_recent) ||
+	    (uint32_t)(sq->now / 1000000) - c->ts_recent_ms > PAWS_AGE_MS)
+		return true;
+	SL_COUNT(sq, tcp_in_paws);
+	if (seg->len > 0)
+		sl_ack_now(sq, c);
+	else
+		sl_tcp_challenge(sq, c);
+	return false;
+}
+
+static void note_timestamp(struct sluice_squeue *sq, struct sl_conn *c, const struct sl_seg *seg)
+{
+	if ((c->flags & SL_C_TS) && seg->o.has_ts && seq_le(seg->seq, c->last_ack_sent)) {
+		c->ts_recent = seg->o.tsval;
+		c->ts_recent_ms = (uint32_t)(sq->now / 1000000);
+	}
+}
+
+/* ---- first: the sequence number ---- */
+
+static void count_unacceptable(
+    struct sluice_squeue *sq, const struct sl_conn *c, const struct sl_seg *seg)
+{
+	if (seg->len == 0)
+		return;
+	if (seq_le(seg->seq + seg->len, c->rcv_nxt)) {
+		SL_COUNT(sq, tcp_in_data_dup_segs);
+		SL_COUNT_N(sq, tcp_in_data_dup_bytes, seg->len);
+	} else if (seg->seq == c->rcv_nxt) {
+		SL_COUNT(sq, tcp_in_win_probe);
+	} else {
+		SL_COUNT(sq, tcp_in_data_past_win_segs);
+		SL_COUNT_N(sq, tcp_in_data_past_win_bytes, seg->len);
+	}
+}
+
+static void not_acceptable(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg)
+{
+	if (seg->flags & SL_TH_RST)
+		return;
+	count_unacceptable(sq, c, seg);
+	if (c->state == SLUICE_TIME_WAIT && (seg->flags & SL_TH_FIN)) {
+		sl_conn_timer_set(sq, c, SL_T_MISC, sq->now + sq->tun.tcp_time_wait);
+		sl_ack_now(sq, c);
+	} else if (seg->len > 0 || (seg->flags & SL_TH_FIN)) {
+		/* Our ACK was lost, or a probe: the answer must not wait, or the peer backs off. */
+		if (seq_le(seg->seq + seg->len, c->rcv_nxt))
+			sl_rcv_dsack(c, seg->seq, seg->seq + seg->len);
+		sl_ack_now(sq, c);
+	} else {
+		sl_tcp_challenge(sq, c);
+	}
+}
+
+/* The four cases of RFC 9293 3.10.7.4, and their exception: at a closed window ACK, RST and URG
+ * count still (MUST-66). */
+static bool acceptable(struct sl_conn *c, struct sl_seg *seg)
+{
+	uint32_t len = seg->len + !!(seg->flags & SL_TH_SYN) + !!(seg->flags & SL_TH_FIN),
+		 wnd = c->rcv_adv - c->rcv_nxt;
+
+	if ((int32_t)wnd < 0)
+		wnd = 0;
+	if (len == 0)
+		return wnd == 0 ? seg->seq == c->rcv_nxt
+				: seq_in(seg->seq, c->rcv_nxt, c->rcv_nxt + wnd);
+	if (wnd == 0)
+		return seg->seq == c->rcv_nxt && (seg->len == 0 || (seg->flags & SL_TH_RST));
+	return seq_in(seg->seq, c->rcv_nxt, c->rcv_nxt + wnd) ||
+	       seq_in(seg->seq + len - 1, c->rcv_nxt, c->rcv_nxt + wnd) ||
+	       (seq_lt(seg->seq, c->rcv_nxt) && seq_ge(seg->seq + len, c->rcv_nxt + wnd));
+}
+
+/* Keep what lies in the window. */
+static void trim(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg)
+{
+	uint32_t right = c->rcv_adv;
+
+	if (seq_lt(seg->seq, c->rcv_nxt)) {
+		uint32_t cut = c->rcv_nxt - seg->seq;
+
+		if (seg->flags & SL_TH_SYN) {
+			seg->flags &= (uint8_t)~SL_TH_SYN;
+			seg->seq++;
+			cut--;
+		}
+		if (cut > 0 && seg->len > 0) {
+			uint32_t n = RTE_MIN(cut, seg->len);
+
+			SL_COUNT(sq, tcp_in_data_part_dup_segs);
+			sl_rcv_dsack(c, seg->seq, seg->seq + n);
+			sl_chain_chop(&seg->m, n);
+			seg->len -= n;
+		}
+		seg->seq = c->rcv_nxt;
+	}
+	if (seg->len > 0 && seq_gt(seg->seq + seg->len, right)) {
+		uint32_t keep = seq_gt(right, seg->seq) ? right - seg->seq : 0;
+
+		SL_COUNT(sq, tcp_in_data_past_win_segs);
+		SL_COUNT_N(sq, tcp_in_data_past_win_bytes, seg->len - keep);
+		seg->flags &= (uint8_t)~SL_TH_FIN;
+		seg->len = keep;
+		if (keep == 0)
+			drop(seg);
+		else
+			sl_chain_keep(seg->m, keep);
+		sl_ack_now(sq, c);
+	}
+}
+
+/* ---- second: RST (RFC 5961 section 3) ---- */
+
+static int reset_error(const struct sl_conn *c)
+{
+	switch (c->state) {
+	case SLUICE_SYN_RCVD:
+		return ECONNREFUSED;
+	case SLUICE_CLOSING:
+	case SLUICE_LAST_ACK:
+		return c->sndq_bytes > 0 ? ECONNRESET : 0;
+	default:
+		return ECONNRESET;
+	}
+}
+
+/* True: the segment is done with. */
+static bool check_rst(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg)
+{
+	if (!(seg->flags & SL_TH_RST))
+		return false;
+	if (seg->seq != c->rcv_nxt) {
+		SL_COUNT(sq, tcp_in_rst_inexact);
+		sl_tcp_challenge(sq, c);
+	} else if (c->state != SLUICE_TIME_WAIT) { /* RFC 1337: no assassination */
+		sl_conn_drop(sq, c, reset_error(c));
+	}
+	return true;
+}
+
+/* ---- fourth: SYN (RFC 5961 section 4) ---- */
+
+static bool check_syn(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg)
+{
+	if (!(seg->flags & SL_TH_SYN))
+		return false;
+	SL_COUNT(sq, tcp_in_syn_synchronized);
+	sl_tcp_challenge(sq, c);
+	return true;
+}
+
+/* ---- fifth: ACK ---- */
+
+static void wake_window(struct sl_conn *c, const struct sl_seg *seg, uint8_t shift)
+{
+	c->snd_wnd = seg->wnd << shift;
+	if (c->snd_wnd > c->max_sndwnd)
+		c->max_sndwnd = c->snd_wnd;
+	c->snd_wl1 = seg->seq;
+	c->snd_wl2 = seg->ack;
+}
+
+/* Our SYN is acknowledged, in SYN_RCVD of a simultaneous open. */
+static bool ack_of_syn(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg)
+{
+	if (seg->ack != c->snd_max) {
+		sl_tcp_reset_reply(sq, seg);
+		return false;
+	}
+	c->snd_una = c->snd_max;
+	c->recover = c->high_sacked = c->snd_una;
+	wake_window(c, seg, c->snd_wscale);
+	sl_tcp_established(sq, c);
+	return true;
+}
+
+/* What the ACK of our FIN means; true when the connection has ended. */
+static bool fin_progress(struct sluice_squeue *sq, struct sl_conn *c)
+{
+	if (!sl_fin_acked(c))
+		return false;
+	if (c->state == SLUICE_CLOSING) {
+		sl_tw_enter(sq, c);
+		return true;
+	}
+	if (c->state == SLUICE_LAST_ACK) {
+		sl_conn_drop(sq, c, 0);
+		return true;
+	}
+	return false;
+}
+
+static bool check_ack(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg)
+{
+	if (!(seg->flags & SL_TH_ACK))
+		return true;
+	if (c->state == SLUICE_SYN_RCVD)
+		return !ack_of_syn(sq, c, seg);
+	if (c->state == SLUICE_TIME_WAIT)
+		return false;
+	return !sl_ack_process(sq, c, seg);
+}
+
+/* ---- sixth: URG (RFC 9293 3.8.5, RFC 6093) ---- */
+
+static void check_urg(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg)
+{
+	uint32_t up = seg->seq + seg->urp;
+
+	if (!(seg->flags & SL_TH_URG) || c->state > SLUICE_FIN_WAIT_2 ||
+	    c->state == SLUICE_CLOSE_WAIT)
+		return;
+	/* Only forward, and only within what may ever be received: a wild pointer is no pointer. */
+	if (!seq_gt(up, c->rcv_nxt) || !seq_gt(up, c->rcv_up) || seq_gt(up, c->rcv_adv + 65535))
+		return;
+	c->rcv_up = up;
+	c->flags |= SL_C_URG_IN;
+	touch(sq, c, SL_B_URG);
+}
+
+/* ---- seventh: data ---- */
+
+static bool takes_data(const struct sl_conn *c)
+{
+	return c->state == SLUICE_ESTABLISHED || c->state == SLUICE_FIN_WAIT_1 ||
+	       c->state == SLUICE_FIN_WAIT_2;
+}
+
+/* Data for a user who is gone: a RST tells the peer that it is lost (RFC 9293 3.6.1). */
+static void data_after_close(struct sluice_squeue *sq, struct sl_conn *c)
+{
+	SL_COUNT(sq, tcp_in_closed);
+	(void)sl_output_ctl(sq, c, c->snd_max, SL_TH_RST | SL_TH_ACK);
+	sl_conn_drop(sq, c, ECONNABORTED);
+}
+
+/* True when everything up to the end of the segment has been reached. */
+static bool take_data(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg)
+{
+	uint32_t len = seg->len;
+	bool gap = c->ooo != NULL, in_order;
+
+	if (seg->flags & SL_TH_PUSH)
+		c->flags |= SL_C_PUSH_SEEN;
+	in_order = sl_rcv_data(sq, c, seg);
+	if (in_order && len > 0) {
+		if (!(c->flags & SL_C_RCV_SHUT))
+			touch(sq, c, SL_B_DATA);
+		if (gap)
+			sl_ack_now(sq, c); /* a gap was filled (RFC 5681 4.2) */
+		else
+			sl_ack_data(sq, c, len);
+	} else if (!in_order) {
+		sl_ack_now(sq, c);
+	}
+	if (SL_UNLIKELY(c->flags & SL_C_URG_IN) && seq_ge(c->rcv_nxt, c->rcv_up))
+		c->flags &= ~SL_C_URG_IN;
+	return in_order;
+}
+
+/* ---- eighth: FIN ---- */
+
+static void take_fin(struct sluice_squeue *sq, struct sl_conn *c)
+{
+	c->rcv_nxt++;
+	c->flags |= SL_C_FIN_RCVD;
+	sl_ack_now(sq, c);
+	if (!(c->flags & SL_C_RCV_SHUT))
+		touch(sq, c, SL_B_FIN);
+	switch (c->state) {
+	case SLUICE_ESTABLISHED:
+		sl_conn_state(sq, c, SLUICE_CLOSE_WAIT);
+		break;
+	case SLUICE_FIN_WAIT_1:
+		if (sl_fin_acked(c))
+			sl_tw_enter(sq, c);
+		else
+			sl_conn_state(sq, c, SLUICE_CLOSING);
+		break;
+	case SLUICE_FIN_WAIT_2:
+		sl_tw_enter(sq, c);
+		break;
+	default:
+		break;
+	}
+}
+
+static void to_fin_wait_2(struct sluice_squeue *sq, struct sl_conn *c)
+{
+	sl_conn_state(sq, c, SLUICE_FIN_WAIT_2);
+	if (!(c->flags & SL_C_CLOSED_BY_APP))
+		return; /* half-closed by a user who still reads: for as long as it takes */
+	c->misc_why = SL_MISC_FIN_WAIT2;
+	sl_conn_timer_set(sq, c, SL_T_MISC, sq->now + SL_CONN_TUN(sq, c, tcp_fin_wait2, fin_wait2));
+}
+
+/* Sixth to eighth, also for what came with a SYN-ACK. */
+static void text_and_fin(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg)
+{
+	bool fin = (seg->flags & SL_TH_FIN) != 0, reached;
+	uint32_t fin_seq = seg->seq + seg->len;
+
+	check_urg(sq, c, seg);
+	if (!takes_data(c)) {
+		drop(seg);
+		return;
+	}
+	if (seg->len > 0 && (c->flags & SL_C_CLOSED_BY_APP)) {
+		drop(seg);
+		data_after_close(sq, c);
+		return;
+	}
+	reached = seg->len > 0 || fin ? take_data(sq, c, seg) : false;
+	if ((reached && fin && c->rcv_nxt == fin_seq) || sl_rcv_fin_ready(c))
+		take_fin(sq, c);
+	if (c->state == SLUICE_FIN_WAIT_1 && sl_fin_acked(c))
+		to_fin_wait_2(sq, c);
+}
+
+/* ---- SYN_SENT (RFC 9293 3.10.7.3) ---- */
+
+static void learn_peer(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg)
+{
+	c->irs = seg->seq;
+	c->rcv_nxt = seg->seq + 1;
+	c->rcv_adv = c->rcv_nxt + RTE_MIN(c->rcvbuf, 65535u);
+	c->last_ack_sent = c->rcv_up = c->rcv_nxt;
+	sl_tcp_negotiate(sq, c, &seg->o);
+	wake_window(c, seg, 0); /* never scaled on a SYN */
+}
+
+static void syn_sent(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg)
+{
+	bool acks = (seg->flags & SL_TH_ACK) != 0;
+
+	if (acks && seg->ack != c->snd_max) {
+		sl_tcp_reset_reply(sq, seg);
+		drop(seg);
+		return;
+	}
+	if (seg->flags & SL_TH_RST) {
+		if (acks)
+			sl_conn_drop(sq, c, ECONNREFUSED);
+		drop(seg);
+		return;
+	}
+	if (!(seg->flags & SL_TH_SYN)) {
+		drop(seg);
+		return;
+	}
+	learn_peer(sq, c, seg);
+	if (!acks) { /* simultaneous open: figure 7 */
+		c->snd_wl2 = c->snd_una;
+		sl_conn_state(sq, c, SLUICE_SYN_RCVD);
+		sl_conn_publish(sq, c);
+		sl_ack_now(sq, c); /* the SYN-ACK */
+		drop(seg);
+		return;
+	}
+	c->snd_una = c->recover = c->high_sacked = seg->ack;
+	if (c->rtx_shift == 0)
+		sl_rtt_sample(sq, c, sq->now - c->last_snd);
+	c->flags &= ~SL_C_ACK_NOW;
+	sl_tcp_established(sq, c);
+	sl_ack_now(sq, c);
+	seg->seq++;
+	seg->flags &= (uint8_t)~SL_TH_SYN;
+	if (c->state == SLUICE_CLOSED || (seg->len == 0 && !(seg->flags & SL_TH_FIN)))
+		drop(seg);
+	else
+		text_and_fin(sq, c, seg);
+}
+
+/* ---- the connection's way through ---- */
+
+void sl_conn_segment(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg)
+{
+	c->segs_in++;
+	c->last_rcv = sq->now;
+	if (SL_LIKELY(fast_path(sq, c, seg)))
+		return;
+	if (c->state < SLUICE_SYN_SENT) { /* it ended earlier in this batch */
+		sl_tcp_reset_reply(sq, seg);
+		drop(seg);
+		return;
+	}
+	if (c->state == SLUICE_SYN_SENT) {
+		syn_sent(sq, c, seg);
+		return;
+	}
+	/* The other end's SYN-ACK of a simultaneous open: its SYN is the one we know (RFC 9293
+	 * figure 7, line 6). */
+	if (c->state == SLUICE_SYN_RCVD && (seg->flags & SL_TH_SYN) && (seg->flags & SL_TH_ACK) &&
+	    seg->seq == c->irs) {
+		seg->seq++;
+		seg->flags &= (uint8_t)~SL_TH_SYN;
+	}
+	if (!paws_ok(sq, c, seg)) {
+		drop(seg);
+		return;
+	}
+	if (!acceptable(c, seg)) {
+		not_acceptable(sq, c, seg);
+		/* A closed window still learns from the ACK field of a probe (MUST-66). */
+		if (seg->seq == c->rcv_nxt &&
+		    (seg->flags & (SL_TH_ACK | SL_TH_RST | SL_TH_SYN)) == SL_TH_ACK &&
+		    c->state >= SLUICE_ESTABLISHED && c->state != SLUICE_TIME_WAIT) {
+			note_timestamp(sq, c, seg);
+			if (sl_ack_process(sq, c, seg))
+				(void)fin_progress(sq, c);
+		}
+		drop(seg);
+		return;
+	}
+	if (check_rst(sq, c, seg)) {
+		drop(seg);
+		return;
+	}
+	note_timestamp(sq, c, seg);
+	trim(sq, c, seg);
+	if (check_syn(sq, c, seg) || check_ack(sq, c, seg) || c->state == SLUICE_CLOSED ||
+	    fin_progress(sq, c)) {
+		drop(seg);
+		return;
+	}
+	text_and_fin(sq, c, seg);
+}
+
+/* ---- no connection: a listener, or nothing (RFC 9293 3.10.7.1, 3.10.7.2) ---- */
+
+static void no_connection(struct sluice_squeue *sq, struct sl_seg *seg)
+{
+	const struct sl_key *k = &seg->pkt->key;
+	struct sl_group *g = sl_listener_find(sq, k->vrf, &k->laddr, k->lport);
+
+	if (g != NULL && (seg->flags & (SL_TH_SYN | SL_TH_ACK | SL_TH_RST)) == SL_TH_SYN) {
+		sl_half_syn(sq, g, seg, NULL);
+	} else {
+		SL_COUNT(sq, tcp_in_no_conn);
+		sl_tcp_reset_reply(sq, seg);
+	}
+	drop(seg);
+}
+
+static void dispatch(struct sluice_squeue *sq, struct sl_pkt *pkt, uint32_t ref)
+{
+	struct sl_tcp *t = sl_tcp_of(sq);
+	struct sl_conn *c;
+	struct sl_seg seg;
+
+	if (!parse(sq, pkt, &seg))
+		return;
+	/*
+	 * Connections keep their memory to the end of the pass; whether one still has its tuple is
+	 * seen in its flags. All else may have changed since the lookup, by segments of this very
+	 * burst.
+	 */
+	if (ref != 0 && SL_REF_KIND(ref) == SL_REF_CONN) {
+		c = sl_slab_get(&t->conns, SL_REF_IDX(ref));
+		if (SL_LIKELY(c->flags & SL_C_IN_TABLE)) {
+			sl_conn_segment(sq, c, &seg);
+			return;
+		}
+	}
+	ref = sl_conntab_lookup(&t->tab, &pkt->key, sl_conntab_hash(&t->tab, &pkt->key));
+	if (ref == 0 || SL_REF_KIND(ref) == SL_REF_FWD)
+		no_connection(sq, &seg);
+	else if (SL_REF_KIND(ref) == SL_REF_CONN)
+		sl_conn_segment(sq, sl_slab_get(&t->conns, SL_REF_IDX(ref)), &seg);
+	else if (SL_REF_KIND(ref) == SL_REF_HALF)
+		sl_half_segment(sq, sl_slab_get(&t->halves, SL_REF_IDX(ref)), &seg);
+	else
+		sl_tw_segment(sq, sl_slab_get(&t->tws, SL_REF_IDX(ref)), &seg);
+}
+
+void sl_tcp_input(struct sluice_squeue *sq, struct sl_pkt *pkts, unsigned int n)
+{
+	struct sl_tcp *t = sl_tcp_of(sq);
+	const struct sl_key *keys[SL_BURST] = {NULL};
+	uint32_t refs[SL_BURST];
+
+	if (n == 1) {
+		refs[0] = sl_conntab_lookup(
+		    &t->tab, &pkts[0].key, sl_conntab_hash(&t->tab, &pkts[0].key));
+	} else {
+		for (unsigned int i = 0; i < n; i++)
+			keys[i] = &pkts[i].key;
+		sl_conntab_lookup_bulk(&t->tab, keys, n, refs);
+	}
+	for (unsigned int i = 0; i < n; i++)
+		dispatch(sq, &pkts[i], refs[i]);
+	end_batch(sq);
+}

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The send queue: one stream of bytes in mbufs that are never changed and never given to a driver,
+ * and the records of what of it is in flight.
+ *
+ * Each transmission is a header mbuf of ours, followed by indirect mbufs on the payload (or a copy
+ * of it when it is short). So a retransmission needs no copy, and a driver may hold what it sends
+ * for as long as it likes. Records lie end to end from snd_una to snd_max; each knows where in the
+ * queue its first byte is, so no search is ever needed.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include <tcp/tcp_int.h>
+
+/* ---- bytes ---- */
+
+/* Step over what holds no byte: a cursor is always at a byte, or NULL at the end. */
+static void normalize(struct rte_mbuf **m, uint32_t *off)
+{
+	while (*m != NULL && *off >= (*m)->data_len) {
+		*off -= (*m)->data_len;
+		*m = (*m)->next;
+	}
+}
+
+void sl_sendq_append(struct sluice_squeue *sq, struct sl_conn *c, struct rte_mbuf *chain,
+    uint32_t len, uint32_t flags)
+{
+	struct rte_mbuf *last = rte_pktmbuf_lastseg(chain);
+
+	if (c->sndq_tail == NULL)
+		c->sndq_head = chain;
+	else
+		c->sndq_tail->next = chain;
+	c->sndq_tail = last;
+	if (c->snd_m == NULL) {
+		c->snd_m = chain;
+		c->snd_off = 0;
+		normalize(&c->snd_m, &c->snd_off);
+	}
+	c->sndq_bytes += len;
+	if (flags & SLUICE_MSG_OOB) {
+		c->snd_up = c->snd_una + c->sndq_bytes;
+		c->flags |= SL_C_URG_OUT;
+	}
+	if (flags & SLUICE_MSG_MORE)
+		c->flags |= SL_C_MSG_MORE;
+	else
+		c->flags &= ~SL_C_MSG_MORE;
+}
+
+static void give_credit(struct sluice_squeue *sq, struct sl_conn *c, uint32_t bytes)
+{
+	_Atomic uint32_t *credit = &sl_conn_door(sq, c)->pub.credit;
+	uint32_t v = atomic_load_explicit(credit, memory_order_relaxed);
+
+	/* Only the squeue writes it. Release: pairs with the acquire of the sender that computes
+	 * its room. */
+	atomic_store_explicit(credit, v + bytes, memory_order_release);
+}
+
+void sl_sendq_room(struct sluice_squeue *sq, struct sl_conn *c)
+{
+	struct sl_door *d = sl_conn_door(sq, c);
+	uint32_t held = atomic_load_explicit(&d->queued, memory_order_relaxed) -
+			atomic_load_explicit(&d->pub.credit, memory_order_relaxed);
+
+	if ((c->flags & SL_C_TXQ_FULL) &&
+	    held <= (uint64_t)c->sndbuf * sq->tun.tcp_sndbuf_clear / 100) {
+		c->flags &= ~SL_C_TXQ_FULL;
+		sl_up(sq, c, SL_D_TXQ_CLEAR);
+	}
+}
+
+/* Free the queue up to `bytes` further. */
+static void drop_bytes(struct sl_conn *c, uint32_t bytes)
+{
+	c->sndq_head_off += bytes;
+	while (c->sndq_head != NULL && c->sndq_head_off >= c->sndq_head->data_len) {
+		struct rte_mbuf *m = c->sndq_head;
+
+		c->sndq_head_off -= m->data_len;
+		c->sndq_head = m->next;
+		m->next = NULL;
+		m->nb_segs = 1;
+		rte_pktmbuf_free_seg(m);
+	}
+	if (c->sndq_head == NULL)
+		c->sndq_tail = NULL;
+}
+
+void sl_sendq_acked(struct sluice_squeue *sq, struct sl_conn *c, uint32_t una)
+{
+	uint32_t bytes = una - c->snd_una;
+
+	/* The FIN's number is the last one and no byte. */
+	if ((c->flags & SL_C_FIN_SENT) && una == c->snd_max && bytes > 0)
+		bytes--;
+	c->snd_una = una;
+	if (bytes == 0)
+		return;
+	c->sndq_bytes -= bytes;
+	drop_bytes(c, bytes);
+	give_credit(sq, c, bytes);
+	if ((c->flags & SL_C_URG_OUT) && seq_ge(una, c->snd_up))
+		c->flags &= ~SL_C_URG_OUT;
+	if (c->flags & SL_C_TXQ_FULL)
+		sl_sendq_room(sq, c);
+}
+
+void sl_sendq_clear(struct sluice_squeue *sq, struct sl_conn *c)
+{
+	while (c->rec_head != NULL)
+		sl_rec_unlink(sq, c, c->rec_head);
+	c->pipe_sacked = c->pipe_lost = 0;
+	if (c->sndq_bytes > 0)
+		give_credit(sq, c, c->sndq_bytes);
+	rte_pktmbuf_free(c->sndq_head);
+	c->sndq_head = c->sndq_tail = c->snd_m = NULL;
+	c->sndq_head_off = c->snd_off = c->sndq_bytes = 0;
+}
+
+static struct rte_mbuf *attach_piece(
+    struct sluice_squeue *sq, struct rte_mbuf *m, uint32_t off, uint32_t n)
+{
+	struct rte_mbuf *mi = rte_pktmbuf_alloc(sq->stack->params.hdr_pool);
+
+	if (mi == NULL)
+		return NULL;
+	rte_pktmbuf_attach(mi, m);
+	mi->data_off = (uint16_t)(m->data_off + off);
+	mi->data_len = (uint16_t)n;
+	return mi;
+}
+
+static void copy_bytes(struct rte_mbuf *hdr, const struct rte_mbuf *m, uint32_t off, uint32_t len)
+{
+	uint8_t *to = (uint8_t *)rte_pktmbuf_append(hdr, (uint16_t)len);
+
+	while (len > 0) {
+		uint32_t n = RTE_MIN(len, m->data_len - off);
+
+		memcpy(to, rte_pktmbuf_mtod_offset(m, const uint8_t *, off), n);
+		to += n;
+		len -= n;
+		off = 0;
+		m = m->next;
+	}
+}
+
+int sl_sendq_attach(struct sluice_squeue *sq, struct sl_conn *c, struct rte_mbuf *hdr,
+    struct rte_mbuf *m, uint32_t off, uint32_t len)
+{
+	struct rte_mbuf *tail = hdr;
+
+	if (len == 0)
+		return 0;
+	if (len <= sq->tun.tcp_copy_below && len <= rte_pktmbuf_tailroom(hdr)) {
+		copy_bytes(hdr, m, off, len);
+		return 0;
+	}
+	for (; len > 0; m = m->next, off = 0) {
+		uint32_t n = RTE_MIN(len, m->data_len - off);
+
+		if (n == 0)
+			continue;
+		tail->next = attach_piece(sq, m, off, n);
+		if (tail->next == NULL) {
+			SL_COUNT(sq, port_tx_nomem);
+			return -ENOBUFS; /* the caller frees header and pieces */
+		}
+		tail = tail->next;
+		hdr->nb_segs++;
+		hdr->pkt_len += n;
+		len -= n;
+	}
+	return 0;
+}
+
+/* ---- records ---- */
+
+struct sl_rec *sl_rec_add(struct sluice_squeue *sq, struct sl_conn *c, uint32_t start, uint32_t end,
+    struct rte_mbuf *m, uint32_t off, uint8_t flags)
+{
+	uint32_t idx;
+	struct sl_rec *r = sl_slab_alloc(&sl_tcp_of(sq)->recs, &idx);
+
+	if (r == NULL) {
+		SL_COUNT(sq, tcp_rec_nomem);
+		return NULL;
+	}
+	*r = (struct sl_rec){.start = start,
+	    .end = end,
+	    .sent_at = sq->now,
+	    .delivered = c->delivered,
+	    .m = m,
+	    .off = off,
+	    .idx = idx,
+	    .flags = flags,
+	    .xmits = 1,
+	    .prev = c->rec_tail};
+	if (c->rec_tail != NULL)
+		c->rec_tail->next = r;
+	else
+		c->rec_head = r;
+	c->rec_tail = r;
+	return r;
+}
+
+void sl_rec_unlink(struct sluice_squeue *sq, struct sl_conn *c, struct sl_rec *r)
+{
+	if (r->prev != NULL)
+		r->prev->next = r->next;
+	else
+		c->rec_head = r->next;
+	if (r->next != NULL)
+		r->next->prev = r->prev;
+	else
+		c->rec_tail = r->prev;
+	sl_slab_free(&sl_tcp_of(sq)->recs, r->idx);
+}
+
+void sl_rec_trim(struct sl_conn *c, struct sl_rec *r, uint32_t at)
+{
+	r->off += at - r->start;
+	r->start = at;
+	normalize(&r->m, &r->off);
+}
+
+struct sl_rec *sl_rec_split(
+    struct sluice_squeue *sq, struct sl_conn *c, struct sl_rec *r, uint32_t at)
+{
+	uint32_t idx;
+	struct sl_rec *n = sl_slab_alloc(&sl_tcp_of(sq)->recs, &idx);
+
+	if (n == NULL) {
+		SL_COUNT(sq, tcp_rec_nomem);
+		return NULL;
+	}
+	*n = *r;
+	n->idx = idx;
+	n->prev = r;
+	if (n->next != NULL)
+		n->next->prev = n;
+	else
+		c->rec_tail = n;
+	r->next = n;
+	r->end = at;
+	r->flags &= (uint8_t)~SL_REC_FIN; /* the FIN is at the end: the second half's */
+	sl_rec_trim(c, n, at);
+	return n;
+}

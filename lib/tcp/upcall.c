@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Upcalls: all of them leave through here.
+ *
+ * Rules. An upcall is made at once, at most two deep: what an upcall causes on another connection
+ * runs inside it, what that causes waits for the end of the pass. `closed` always waits. What waits
+ * is a set of bits in the connection, made in the order of enum sl_deferred; an upcall never
+ * overtakes one that waits. After close() the user hears nothing but zcopy_notify and closed, and
+ * closed waits for the last zcopy_notify.
+ *
+ * A connection is freed here and only here, after `closed`: so pointers to it stay good during a
+ * pass.
+ */
+#include <errno.h>
+
+#include <tcp/tcp_int.h>
+
+/* ---- the table of order ---- */
+
+#define U(x) (1u << SLUICE_UP_##x)
+#define U_END (U(ZCOPY_NOTIFY) | U(CLOSED))
+#define U_LIVE                                                                               \
+	(U(DISCONNECTED) | U(OPCTL) | U(RECV) | U(TXQ_FULL) | U(SIGNAL_OOB) | U(SET_ERROR) | \
+	    U(SET_PROTO_PROPS) | U_END)
+
+static const uint32_t may_follow[SLUICE_NUPCALLS] = {
+    [SLUICE_UP_NEWCONN] = U(NEWCONN) | U(OPCTL) | U(SET_ERROR) | U(DISCONNECTED) | U_END,
+    [SLUICE_UP_CONNECTED] = U_LIVE,
+    [SLUICE_UP_DISCONNECTED] = U_END,
+    [SLUICE_UP_OPCTL] = U_LIVE | U(CONNECTED) | U(NEWCONN),
+    [SLUICE_UP_RECV] = U_LIVE,
+    [SLUICE_UP_TXQ_FULL] = U_LIVE,
+    [SLUICE_UP_SIGNAL_OOB] = U_LIVE,
+    [SLUICE_UP_ZCOPY_NOTIFY] = U_LIVE,
+    [SLUICE_UP_SET_ERROR] = U_LIVE | U(CONNECTED),
+    [SLUICE_UP_SET_PROTO_PROPS] = U_LIVE | U(CONNECTED) | U(NEWCONN),
+    [SLUICE_UP_CLOSED] = 0,
+};
+
+bool sluice_upcall_may_follow(enum sluice_upcall last, enum sluice_upcall next)
+{
+	return last < SLUICE_NUPCALLS && next < SLUICE_NUPCALLS &&
+	       (may_follow[last] >> next & 1) != 0;
+}
+
+static void begin(struct sluice_squeue *sq, struct sl_conn *c, enum sluice_upcall up)
+{
+	SL_CHECK(
+	    c->last_up == 0 || sluice_upcall_may_follow((enum sluice_upcall)(c->last_up - 1), up));
+	c->last_up = (uint8_t)(up + 1);
+	sl_upcall_begin(sq);
+}
+
+/* ---- making them ---- */
+
+static void do_recv(struct sluice_squeue *sq, struct sl_conn *c, sluice_conn_t h)
+{
+	bool push = (c->flags & SL_C_PUSH_SEEN) != 0;
+	int rc;
+
+	c->flags &= ~SL_C_PUSH_SEEN;
+	if (c->rcvq_bytes == 0 || c->up->recv == NULL)
+		return;
+	begin(sq, c, SLUICE_UP_RECV);
+	rc = c->up->recv(c->up_arg, h, c->rcvq_bytes, push);
+	sl_upcall_end(sq);
+	if (rc == -ENOSPC)
+		c->flags |= SL_C_FLOWCTRL;
+}
+
+static void do_opctl(
+    struct sluice_squeue *sq, struct sl_conn *c, enum sluice_opctl op, uint64_t value)
+{
+	if (c->up == NULL || c->up->opctl == NULL)
+		return;
+	begin(sq, c, SLUICE_UP_OPCTL);
+	c->up->opctl(c->up_arg, sl_conn_handle(sq, c), op, value);
+	sl_upcall_end(sq);
+}
+
+static void do_oob(struct sluice_squeue *sq, struct sl_conn *c, sluice_conn_t h)
+{
+	uint32_t first = c->rcv_nxt - c->rcvq_bytes, mark = c->rcv_up - 1 - first;
+
+	if (c->up->signal_oob == NULL)
+		return;
+	begin(sq, c, SLUICE_UP_SIGNAL_OOB);
+	c->up->signal_oob(c->up_arg, h, (int32_t)mark < 0 ? 0 : mark);
+	sl_upcall_end(sq);
+}
+
+#define MAKE(UP, member, ...)                                       \
+	do {                                                        \
+		if (c->up->member != NULL) {                        \
+			begin(sq, c, UP);                           \
+			c->up->member(c->up_arg, h, ##__VA_ARGS__); \
+			sl_upcall_end(sq);                          \
+		}                                                   \
+	} while (0)
+
+static void make(struct sluice_squeue *sq, struct sl_conn *c, enum sl_deferred what)
+{
+	sluice_conn_t h = sl_conn_handle(sq, c);
+
+	if (c->up == NULL)
+		return;
+	switch (what) {
+	case SL_D_CONNECTED:
+		MAKE(SLUICE_UP_CONNECTED, connected, atomic_load(&sl_conn_door(sq, c)->pub.connid));
+		break;
+	case SL_D_SHUT_SEND:
+		do_opctl(sq, c, SLUICE_OPCTL_SHUT_SEND, 0);
+		break;
+	case SL_D_SHUT_RECV:
+		do_opctl(sq, c, SLUICE_OPCTL_SHUT_RECV, 0);
+		break;
+	case SL_D_RECV:
+		do_recv(sq, c, h);
+		break;
+	case SL_D_OOB:
+		do_oob(sq, c, h);
+		break;
+	case SL_D_TXQ_CLEAR:
+		MAKE(SLUICE_UP_TXQ_FULL, txq_full, false);
+		break;
+	case SL_D_TXQ_FULL:
+		MAKE(SLUICE_UP_TXQ_FULL, txq_full, true);
+		break;
+	case SL_D_ERROR:
+		MAKE(SLUICE_UP_SET_ERROR, set_error, c->soft_err);
+		break;
+	case SL_D_DISCONNECTED:
+		MAKE(SLUICE_UP_DISCONNECTED, disconnected, c->err);
+		break;
+	case SL_D_CLOSED:
+		MAKE(SLUICE_UP_CLOSED, closed);
+		break;
+	default:
+		break;
+	}
+}
+
+/* ---- putting off ---- */
+
+static void enlist(struct sl_tcp *t, struct sl_conn *c)
+{
+	if (c->deferred & SL_D_LISTED)
+		return;
+	c->deferred |= SL_D_LISTED;
+	c->def_next = NULL;
+	*t->def_tail = c;
+	t->def_tail = &c->def_next;
+}
+
+void sl_up(struct sluice_squeue *sq, struct sl_conn *c, enum sl_deferred what)
+{
+	if (what != SL_D_CLOSED && (c->flags & SL_C_CLOSED_BY_APP))
+		return;
+	/* Full and clear cancel out while they wait: only the last of them is true. */
+	if (what == SL_D_TXQ_FULL && (c->deferred & SL_D_TXQ_CLEAR)) {
+		c->deferred &= (uint16_t)~SL_D_TXQ_CLEAR;
+		return;
+	}
+	if (what == SL_D_TXQ_CLEAR && (c->deferred & SL_D_TXQ_FULL)) {
+		c->deferred &= (uint16_t)~SL_D_TXQ_FULL;
+		return;
+	}
+	if (what == SL_D_CLOSED || sq->depth >= 2 || (c->deferred & ~SL_D_LISTED) != 0) {
+		c->deferred |= (uint16_t)what;
+		enlist(sl_tcp_of(sq), c);
+		return;
+	}
+	make(sq, c, what);
+}
+
+void sl_up_zcopy_done(struct sluice_squeue *sq, struct sl_conn *c)
+{
+	if (c->deferred & SL_D_CLOSED)
+		enlist(sl_tcp_of(sq), c);
+}
+
+static void run_one(struct sluice_squeue *sq, struct sl_conn *c)
+{
+	/* Until nothing but `closed` is left; an upcall may add to the set. */
+	for (;;) {
+		uint16_t bits = c->deferred & (uint16_t) ~(SL_D_LISTED | SL_D_CLOSED);
+		enum sl_deferred what = (enum sl_deferred)(bits & -bits);
+
+		if (bits == 0)
+			break;
+		c->deferred &= (uint16_t)~what;
+		if (!(c->flags & SL_C_CLOSED_BY_APP))
+			make(sq, c, what);
+	}
+	if (!(c->deferred & SL_D_CLOSED) || c->zc_out > 0)
+		return;
+	make(sq, c, SL_D_CLOSED);
+	sl_conn_free(sq, c);
+}
+
+unsigned int sl_up_run_deferred(struct sluice_squeue *sq)
+{
+	struct sl_tcp *t = sl_tcp_of(sq);
+	unsigned int n = 0;
+
+	while (t->def_head != NULL) {
+		struct sl_conn *c = t->def_head;
+
+		t->def_head = c->def_next;
+		if (t->def_head == NULL)
+			t->def_tail = &t->def_head;
+		c->deferred &= (uint16_t)~SL_D_LISTED;
+		run_one(sq, c);
+		n++;
+	}
+	return n;
+}
+
+/* ---- those that answer, or are made once ---- */
+
+void sl_up_opctl(struct sluice_squeue *sq, struct sl_conn *c, enum sluice_opctl op, uint64_t value)
+{
+	if (!(c->flags & SL_C_CLOSED_BY_APP))
+		do_opctl(sq, c, op, value);
+}
+
+int sl_up_newconn(struct sluice_squeue *sq, struct sl_group *g, struct sl_conn *eager)
+{
+	const struct sluice_upcalls *up = g->up;
+	void *arg = g->up_arg;
+	int rc;
+
+	if (g->up == NULL || g->up->newconn == NULL)
+		return -ECONNREFUSED;
+	sl_upcall_begin(sq);
+	rc = g->up->newconn(g->up_arg, g->handle, sl_conn_handle(sq, eager), &arg, &up);
+	sl_upcall_end(sq);
+	if (rc < 0 || up == NULL) {
+		eager->up = NULL; /* refused: nobody hears of it again */
+		return rc < 0 ? rc : -EINVAL;
+	}
+	eager->up = up;
+	eager->up_arg = arg;
+	eager->last_up = SLUICE_UP_CONNECTED + 1; /* implied */
+	return 0;
+}
+
+void sl_up_props(struct sluice_squeue *sq, struct sl_conn *c)
+{
+	sluice_conn_t h = sl_conn_handle(sq, c);
+
+	if (c->up != NULL && !(c->flags & SL_C_CLOSED_BY_APP) && (c->deferred & ~SL_D_LISTED) == 0)
+		MAKE(SLUICE_UP_SET_PROTO_PROPS, set_proto_props, c->sndbuf, c->rcvbuf, c->mss);
+}
