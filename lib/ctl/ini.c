@@ -320,44 +320,59 @@ static const char *of_kind(const char *section, const char *kind)
 	return section + len + strspn(section + len, " ");
 }
 
+/* VRFs and tunables first, then interfaces, then what refers to them: so the order in the file is
+ * free. */
+static const struct {
+	const char *kind;
+	int pass;
+} kinds[] = {
+    {"tunables", 0}, {"vrf", 0}, {"interface", 1}, {"route", 2}, {"neighbour", 2}, {"listener", 2}};
+
+static int read_vrf(struct ini *in, const char *name)
+{
+	unsigned long id;
+	int rc = num(name, UINT32_MAX, &id);
+
+	if (rc == 0 && id != 0)
+		rc = sluice_vrf_add(in->txn, (uint32_t)id);
+	return rc < 0 ? bad(in, NULL, reason(rc)) : 0;
+}
+
 static int read_section(struct ini *in, const struct rte_cfgfile_entry *e, int n, int pass)
 {
 	struct section s = {
 	    .ifp = {.size = sizeof(s.ifp), .vlan = {SLUICE_VLAN_NONE, SLUICE_VLAN_NONE}},
 	    .backlog = 128};
-	const char *ifname = of_kind(in->name, "interface"), *vrf = of_kind(in->name, "vrf"), *name;
-	unsigned long id;
+	const char *name = NULL;
+	size_t k;
 	int rc;
 
-	/* VRFs and tunables first, then interfaces, then what refers to them: so the order in the
-	 * file is free. */
-	if (vrf != NULL || strcmp(in->name, "tunables") == 0) {
-		if (pass != 0)
-			return 0;
-		if (vrf == NULL)
-			return read_tunables(in, e, n);
-		rc = num(vrf, UINT32_MAX, &id);
-		if (rc == 0 && id != 0)
-			rc = sluice_vrf_add(in->txn, (uint32_t)id);
-		return rc < 0 ? bad(in, NULL, reason(rc)) : 0;
-	}
-	if ((ifname != NULL) != (pass == 1))
-		return pass == 0 || pass == 1 || ifname != NULL ? 0
-								: bad(in, NULL, "unknown section");
+	for (k = 0; k < RTE_DIM(kinds) && name == NULL; k++)
+		name = of_kind(in->name, kinds[k].kind);
+	if (name == NULL)
+		return bad(in, NULL, "unknown section");
+	if (kinds[--k].pass != pass)
+		return 0;
+	if (k == 0)
+		return read_tunables(in, e, n);
+	if (k == 1)
+		return read_vrf(in, name);
 	for (int i = 0; i < n; i++) {
-		rc = ifname != NULL ? if_entry(&s, e[i].name, e[i].value)
-				    : other_entry(&s, e[i].name, e[i].value);
+		rc = k == 2 ? if_entry(&s, e[i].name, e[i].value)
+			    : other_entry(&s, e[i].name, e[i].value);
 		if (rc < 0)
 			return bad(in, e[i].name, rc == -ENOENT ? "unknown name" : reason(rc));
 	}
-	if (ifname != NULL)
-		return finish_if(in, &s, ifname);
-	if (of_kind(in->name, "route") != NULL)
+	switch (k) {
+	case 2:
+		return finish_if(in, &s, name);
+	case 3:
 		return finish_route(in, &s);
-	if (of_kind(in->name, "neighbour") != NULL)
+	case 4:
 		return finish_neigh(in, &s);
-	name = of_kind(in->name, "listener");
-	return name != NULL ? finish_listener(in, &s, name) : bad(in, NULL, "unknown section");
+	default:
+		return finish_listener(in, &s, name);
+	}
 }
 
 static int read_file(struct ini *in)

@@ -612,14 +612,15 @@ int64_t sl_synch_call(struct sluice_stack *st, unsigned int sq_id, unsigned int 
 	sq = st->sq[sq_id];
 	if (sl_on_squeue(sq) && tag != SL_OP_ENTER)
 		return run_inline(sq, tag, c, args);
-	if (sl_thread_polls()) {
-		atomic_fetch_add_explicit(&st->exdev, 1, memory_order_relaxed);
-		return -EXDEV;
-	}
+	/* Nobody's squeue can be taken without waiting, by a thread that polls others too. */
 	if (tag != SL_OP_ENTER && sl_try_own(sq)) {
 		result = run_inline(sq, tag, c, args);
 		sl_unown(sq);
 		return result;
+	}
+	if (sl_thread_polls()) {
+		atomic_fetch_add_explicit(&st->exdev, 1, memory_order_relaxed);
+		return -EXDEV;
 	}
 	slot = call_alloc(st);
 	if (slot == 0)

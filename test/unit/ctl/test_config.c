@@ -66,6 +66,8 @@ static int load(struct world *w, const char *text, char err[256])
 	assert_non_null(f);
 	fputs(text, f);
 	fclose(f);
+	f = NULL;
+	err[0] = '\0';
 	return sluice_config_load(w->d.st[0], w->path, err, 256, listener, w);
 }
 
@@ -199,6 +201,7 @@ static void ini_applies(void **state)
 		"[tunables]\ntcp.cc = newreno\ntcp.rcvbuf = 64k ; small\n",
 		err),
 	    0);
+	assert_string_equal(err, "");
 	assert_string_equal(w->log, "+web:80 ");
 	assert_int_equal(sluice_tunable_get(w->d.st[0], "tcp.rcvbuf", &v), 0);
 	assert_int_equal(v, 65536);
