@@ -250,6 +250,8 @@ static void test_random_events(void **state)
 		cc.ops->init(&cc, &ev);
 		if (run & 4)
 			cc.cwnd = MAX_CWND - (uint32_t)(sl_rng_below(&rng, 100));
+		if (run & 8)
+			cc.ssthresh = cc.cwnd; /* avoidance from the start */
 		for (int i = 0; i < 500; i++) {
 			uint32_t cwnd = cc.cwnd, most, pick = (uint32_t)sl_rng_below(&rng, 100);
 
@@ -304,6 +306,16 @@ static void test_newreno_avoidance(void **state)
 			}
 			assert_int_equal(cc.cwnd, (w + 1) * MSS);
 		}
+	}
+	/* What is beyond a window counts towards the next: 15, 30 >= 20, 25 >= 21, 19, 34 >= 22. */
+	start(&cc, &sl_cc_newreno);
+	cc.cwnd = 40 * MSS;
+	lose(&cc, T0);
+	for (unsigned int i = 0; i < 5; i++) {
+		static const uint32_t after[] = {20, 21, 22, 22, 23};
+
+		ack(&cc, T0, 15 * MSS);
+		assert_int_equal(cc.cwnd, after[i] * MSS);
 	}
 }
 
@@ -405,6 +417,37 @@ static void test_cubic_plateau(void **state)
 	/* and never more than half at once */
 	ack(&cc, T0 + 100000000000, cc.cwnd);
 	assert_in_range(cc.cwnd, 15480 * MSS / 100 - 6, 15480 * MSS / 100 + 6);
+}
+
+/* Where the arithmetic could run over: far beyond the plateau, a clock that starts at 0, and
+ * segments that become larger within an epoch. */
+static void test_cubic_edges(void **state)
+{
+	struct sl_cc_ev ev;
+	struct sl_cc cc;
+
+	(void)state;
+	start(&cc, &sl_cc_cubic);
+	cc.cwnd = 100 * MSS;
+	lose(&cc, T0);
+	ack(&cc, T0, 0);
+	ack(&cc, T0 + cc.cubic.k + 1000 * (1ull << 32), cc.cwnd); /* its square in us is 2^64 */
+	assert_int_equal(cc.cwnd, 105 * MSS);
+
+	start(&cc, &sl_cc_cubic);
+	cc.cwnd = 100 * MSS;
+	lose(&cc, 0);
+	ack(&cc, 0, cc.cwnd);
+	assert_in_range(cc.cwnd, 70 * MSS, 70 * MSS + 2);
+
+	start(&cc, &sl_cc_cubic);
+	cc.cwnd = 100 * MSS;
+	lose(&cc, T0);
+	ack(&cc, T0, 0);
+	ev = event(T0, cc.cwnd, cc.cwnd);
+	ev.mss = 8 * MSS; /* W(0) would be below 0 */
+	cc.ops->ack(&cc, &ev);
+	assert_in_range(cc.cwnd, 70 * MSS, 70 * MSS + 2);
 }
 
 /* 100 ms round trips of ACKs for two segments, beside the RFC's per-ACK rule in double. */
@@ -567,6 +610,7 @@ int main(void)
 	    cmocka_unit_test(test_newreno_avoidance),
 	    cmocka_unit_test(test_cubic_curve),
 	    cmocka_unit_test(test_cubic_plateau),
+	    cmocka_unit_test(test_cubic_edges),
 	    cmocka_unit_test(test_cubic_stream),
 	    cmocka_unit_test(test_cubic_reno_friendly),
 	    cmocka_unit_test(test_cubic_fast_convergence),
