@@ -349,6 +349,14 @@ static struct sockaddr_in6 addr_of(const struct sim *s, unsigned int side, bool 
 	return a;
 }
 
+/* An abort's RST may be lost: without keepalive its peer would wait for ever, and rightly so. */
+static int keep_alive(struct sluice_stack *st, sluice_conn_t c)
+{
+	int on = 1;
+
+	return sluice_setsockopt(st, c, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+}
+
 static int open_end(struct sim *s, struct sim_end *e, const struct sluice_upcalls *up,
     uint16_t lport, uint16_t rport, bool v6)
 {
@@ -359,6 +367,8 @@ static int open_end(struct sim *s, struct sim_end *e, const struct sluice_upcall
 	if (rc < 0)
 		return rc;
 	rc = sluice_activate(e->st, e->c, up, e);
+	if (rc == 0)
+		rc = keep_alive(e->st, e->c);
 	if (rc == 0 && lport != 0)
 		rc = sluice_bind(e->st, e->c, (struct sockaddr *)&l, sizeof(l));
 	if (rc == 0)

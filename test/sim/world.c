@@ -49,6 +49,9 @@ static void pick_tunables(struct sim *s, struct sluice_tunables *t)
 	t->tcp_sndbuf = 2048u << sl_rng_below(r, 9);
 	t->tcp_time_wait = SLUICE_MS(1) * (1 + sl_rng_below(r, 2000));
 	t->tcp_fin_wait2 = SLUICE_SEC(60);
+	t->tcp_keepidle = SLUICE_SEC(30);
+	t->tcp_keepintvl = SLUICE_SEC(2);
+	t->tcp_keepcnt = 5;
 	t->tcp_copy_below = sl_rng_below(r, 2) ? 256 : 0;
 	t->tcp_mss_max = sl_rng_below(r, 3) == 0 ? 88 + sl_rng_below(r, 1400) : 65495;
 	t->tcp_init_cwnd = 1 + sl_rng_below(r, 12);
@@ -170,10 +173,13 @@ static void make_ends(struct sim *s)
 static int listen_on(struct sim *s)
 {
 	struct sockaddr_in6 any = {.sin6_family = AF_INET6, .sin6_port = htons(80)};
-	int rc = sluice_create(s->st[1], AF_INET6, SOCK_STREAM, 0, 0, 0, &s->listener);
+	int rc = sluice_create(s->st[1], AF_INET6, SOCK_STREAM, 0, 0, 0, &s->listener), on = 1;
 
 	if (rc == 0)
 		rc = sluice_activate(s->st[1], s->listener, &sim_listener_upcalls, s);
+	if (rc == 0) /* inherited */
+		rc = sluice_setsockopt(
+		    s->st[1], s->listener, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 	if (rc == 0)
 		rc = sluice_bind(s->st[1], s->listener, (struct sockaddr *)&any, sizeof(any));
 	if (rc == 0)
@@ -256,7 +262,8 @@ static void run(struct sim *s)
 		if (done && s->listener_closed && work == 0 && next == UINT64_MAX)
 			return; /* nothing will ever happen again: all timers are off, all TIME_WAIT
 				   is over */
-		if (++passes > SIM_MOST_PASSES || s->now - start > SIM_MOST_TIME)
+		/* Once all have ended, what is left (neighbours that age) may take its time. */
+		if (++passes > SIM_MOST_PASSES || (!done && s->now - start > SIM_MOST_TIME))
 			sim_fail(s, "stuck: %lu passes, %lu ms", (unsigned long)passes,
 			    (unsigned long)((s->now - start) / 1000000));
 		if (work == 0 && s->opened == s->nconns && next > s->now && next != UINT64_MAX)
@@ -346,6 +353,34 @@ static void destroy(struct sim *s, bool strict)
 	}
 }
 
+/* What is left, for who reads a failure. */
+static void dump(struct sim *s)
+{
+	fprintf(stderr, "  now %lu ms, next %lu ms, listener %s\n",
+	    (unsigned long)(s->now / 1000000), (unsigned long)(next_time(s) / 1000000),
+	    s->listener_closed ? "closed" : "open");
+	for (unsigned int i = 0; i < s->opened; i++) {
+		for (unsigned int k = 0; k < 2; k++) {
+			struct sim_end *e = &s->end[i][k];
+			struct sluice_conn_info n = {.size = sizeof(n)};
+
+			if (e->c == 0 || e->closed || sluice_conn_info(e->st, e->c, &n) != 0)
+				continue;
+			fprintf(stderr,
+			    "  conn %u side %u kind %d %s: sent %lu/%lu got %lu; una +%u nxt +%u "
+			    "wnd %u flight %u "
+			    "cwnd %u sndq %u; rcvq %u ooo %u rwnd %u; mss %u rto %lu ms rtos "
+			    "%lu%s%s%s%s\n",
+			    i, k, s->kind[i], sluice_state_name(n.state), (unsigned long)e->sent,
+			    (unsigned long)e->to_send, (unsigned long)e->received, n.snd_una,
+			    n.snd_nxt, n.snd_wnd, n.flight, n.cwnd, n.sndq, n.rcvq, n.ooo,
+			    n.rcv_wnd, n.mss, (unsigned long)(n.rto / 1000000),
+			    (unsigned long)n.rtos, e->eof ? " eof" : "", e->shut ? " shut" : "",
+			    e->paused ? " paused" : "", e->closing ? " closing" : "");
+		}
+	}
+}
+
 int sim_run(uint64_t seed, const struct sim_options *opt, struct sim_sum *sum)
 {
 	static struct sim world; /* large; one at a time per process */
@@ -366,6 +401,8 @@ int sim_run(uint64_t seed, const struct sim_options *opt, struct sim_sum *sum)
 		if (listen_on(s) == 0)
 			run(s);
 		check_streams(s);
+		if (s->why[0] != '\0')
+			dump(s);
 		collect(s, sum);
 	}
 	ok = s->why[0] == '\0';
