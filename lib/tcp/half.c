@@ -353,8 +353,11 @@ static struct sl_conn *promote(
 	atomic_store_explicit(
 	    &sl_conn_door(sq, c)->pub.connid, t->next_connid, memory_order_release);
 	c->state = SLUICE_SYN_RCVD; /* the edge into it was counted when the entry was made */
+	/* Karn: a sample only of a SYN-ACK sent once. Sent again, the RTO is 3 s (RFC 6298 5.7). */
 	if (h->retries == 0)
-		sl_rtt_sample(sq, c, sq->now - h->sent_at); /* Karn: only of a SYN-ACK sent once */
+		sl_rtt_sample(sq, c, sq->now - h->sent_at);
+	else
+		c->rto = SLUICE_SEC(3);
 	return c;
 }
 

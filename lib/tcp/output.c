@@ -312,7 +312,11 @@ static uint32_t may_send(
 	if (c->dupacks > 0 && c->dupacks < 3 && !(c->flags & SL_C_RECOVERY))
 		cwnd += c->dupacks * c->mss;
 	len = RTE_MIN(avail, usable);
-	len = RTE_MIN(len, cwnd > pipe ? cwnd - pipe : 0);
+	if (len > (cwnd > pipe ? cwnd - pipe : 0)) {
+		c->cwnd_stopped = true;
+		c->cwnd_stop_seq = c->snd_max;
+		len = cwnd > pipe ? cwnd - pipe : 0;
+	}
 	if (len == 0)
 		return 0;
 	if (tso_max > seg)

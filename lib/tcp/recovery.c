@@ -27,9 +27,13 @@ static struct sl_cc_ev event(
 
 	ev.init_cwnd = (uint32_t)SL_CONN_TUN(sq, c, tcp_init_cwnd, init_cwnd) * c->mss;
 	ev.in_recovery = (c->flags & SL_C_RECOVERY) != 0;
-	/* In slow start half of the window used is limit enough: it doubles in a round trip (RFC
-	 * 7661 4.3 in spirit). */
-	ev.cwnd_limited = flight + c->mss >= c->cc.cwnd ||
+	/*
+	 * Data that was sent up to the moment when cwnd stopped the sender used all of it. In slow
+	 * start half of the window used is limit enough: it doubles in a round trip (RFC 7661 4.3
+	 * in spirit).
+	 */
+	ev.cwnd_limited = (c->cwnd_stopped && seq_le(c->snd_una, c->cwnd_stop_seq)) ||
+			  flight + c->mss >= c->cc.cwnd ||
 			  (c->cc.cwnd < c->cc.ssthresh && 2 * flight >= c->cc.cwnd);
 	return ev;
 }
@@ -279,6 +283,7 @@ struct progress {
 static void ack_records(
     struct sluice_squeue *sq, struct sl_conn *c, uint32_t ack, struct progress *p)
 {
+	bool resent = false;
 	struct sl_rec *r;
 
 	if (c->rec_head != NULL && (c->rec_head->flags & SL_REC_RETRANS))
@@ -289,12 +294,17 @@ static void ack_records(
 		else
 			delivered(c, r);
 		unmark_lost(c, r);
-		/* Karn: what was sent twice gives no sample; what was SACKED gave its sample's
-		 * moment away. */
+		/*
+		 * Karn, in full: what was sent twice gives no sample, nor does what waited at the
+		 * receiver for a hole to be filled by it: its ACK tells of the hole's time.
+		 */
+		resent |= (r->flags & SL_REC_RETRANS) != 0;
 		if (!(r->flags & (SL_REC_RETRANS | SL_REC_SACKED)))
 			p->rtt = sq->now - r->sent_at;
 		sl_rec_unlink(sq, c, r);
 	}
+	if (resent)
+		p->rtt = 0;
 	if (r != NULL && seq_lt(r->start, ack)) {
 		uint32_t n = ack - r->start;
 
@@ -373,6 +383,8 @@ static void advance(struct sluice_squeue *sq, struct sl_conn *c, const struct sl
 	SL_COUNT_N(sq, tcp_in_ack_bytes, acked);
 	sl_sendq_acked(sq, c, seg->ack);
 	sl_flow_confirm(sq, &c->flow);
+	if (c->cwnd_stopped && seq_gt(c->snd_una, c->cwnd_stop_seq))
+		c->cwnd_stopped = false;
 	c->rtx_shift = 0;
 	c->first_unacked_at = sq->now;
 	if (seq_lt(c->high_sacked, c->snd_una))

@@ -197,6 +197,8 @@ struct sl_conn {
 	int soft_err;
 	uint8_t last_up;	/* last upcall made + 1: the order is checked in debug builds */
 	uint8_t batch;		/* enum sl_batch: what this input batch brought */
+	bool cwnd_stopped;	/* cwnd held data back when cwnd_stop_seq was snd_max */
+	uint32_t cwnd_stop_seq;
 	uint8_t force_push;	/* the hold of MSG_MORE or cork is over: send the partial segment */
 	uint32_t zc_out;	/* external sends not yet let go: `closed` waits for them */
 };
@@ -364,6 +366,8 @@ unsigned int sl_up_run_deferred(struct sluice_squeue *sq);
 void sl_tcp_input(struct sluice_squeue *sq, struct sl_pkt *pkts, unsigned int n); /* hook of IP */
 /** One segment for a full connection (also used for the segment that completes a handshake). Frees or queues seg->m. */
 void sl_conn_segment(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg);
+/** Make the upcalls for what this batch brought so far: at its end, or before the connection ends in the middle of it. */
+void sl_input_deliver(struct sluice_squeue *sq, struct sl_conn *c);
 /** RST for a segment that belongs to nothing (RFC 9293 3.10.7.1), rate-limited. */
 void sl_tcp_reset_reply(struct sluice_squeue *sq, const struct sl_seg *seg);
 /** ACK for an unacceptable segment: limited per connection by tcp.ack_war (RFC 5961 section 7). */
@@ -407,6 +411,7 @@ void sl_rcv_acked(struct sl_conn *c); /* an ACK left: a DSACK is reported once *
 uint32_t sl_rcv_ooo_bytes(const struct sl_conn *c);
 /** Did a FIN come out of order that is now at rcv_nxt? */
 bool sl_rcv_fin_ready(const struct sl_conn *c);
+void sl_rcv_check(const struct sl_conn *c); /* counters equal recomputation */
 
 /* ==== listen.c, half.c: groups, SYN cache ==== */
 struct sl_group *sl_listener_find(struct sluice_squeue *sq, uint32_t vrf, const struct sluice_addr *laddr, uint16_t lport);

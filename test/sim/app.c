@@ -307,7 +307,8 @@ static int up_newconn(void *arg, sluice_conn_t l, sluice_conn_t eager, void **up
 		len = sizeof(local);
 		if (sluice_getsockname(s->st[0], s->end[i][0].c, (struct sockaddr *)&local, &len) !=
 			0 ||
-		    local.sin6_port != peer.sin6_port)
+		    local.sin6_port != peer.sin6_port ||
+		    memcmp(&local.sin6_addr, &peer.sin6_addr, sizeof(peer.sin6_addr)) != 0)
 			continue;
 		e->c = eager;
 		e->up = true;
