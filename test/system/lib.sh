@@ -106,6 +106,8 @@ network() {
 # eal: the EAL options of a process on this link.
 eal() {
 	local vdev="net_${link}0,iface=sl0"
+	# Without busy polling: on a veth that can leave a receive ring that the kernel calls full and the program empty.
+	[ "$link" != af_xdp ] || vdev+=,busy_budget=0
 	[ "$link" != tap ] || vdev=net_tap0,iface=slt0
 	echo --no-huge --no-pci --no-telemetry --no-shconf -m 256 --file-prefix "$prefix" --lcores 0@"$(allowed_cpus | head -n 1)" \
 	    --vdev "$vdev"
