@@ -8,13 +8,26 @@
 
 #include <tcp/tcp_int.h>
 
+/* A router that says "too big" without saying how big: the next common size below (RFC 1191 7.1).
+ */
+static uint32_t plateau(uint32_t mtu)
+{
+	static const uint16_t sizes[] = {32000, 17914, 8166, 4352, 2002, 1492, 1006, 576};
+
+	for (unsigned int i = 0; i < RTE_DIM(sizes); i++)
+		if (sizes[i] < mtu)
+			return sizes[i];
+	return mtu;
+}
+
 static void too_big(struct sluice_squeue *sq, struct sl_conn *c, const struct sl_icmp_err *e)
 {
 	uint16_t was = c->flow.mtu;
+	uint32_t mtu = e->mtu != 0 ? e->mtu : plateau(was);
 
-	if (e->mtu == 0 || e->mtu >= was)
+	if (mtu >= was)
 		return;
-	sl_flow_mtu(sq, &c->flow, (uint16_t)e->mtu);
+	sl_flow_mtu(sq, &c->flow, (uint16_t)mtu);
 	if (c->flow.mtu >= was || c->state < SLUICE_ESTABLISHED)
 		return;
 	sl_tcp_set_mss(sq, c);

@@ -145,23 +145,29 @@ static void touch(struct sluice_squeue *sq, struct sl_conn *c, enum sl_batch wha
 	t->touched = c;
 }
 
+void sl_input_deliver(struct sluice_squeue *sq, struct sl_conn *c)
+{
+	uint8_t what = c->batch;
+
+	c->batch = 0;
+	if (what & SL_B_URG) /* first: the mark counts from the bytes that are not read yet */
+		sl_up(sq, c, SL_D_OOB);
+	if (what & SL_B_DATA)
+		sl_up(sq, c, SL_D_RECV);
+	if (what & SL_B_FIN)
+		sl_up(sq, c, SL_D_SHUT_RECV);
+}
+
 static void end_batch(struct sluice_squeue *sq)
 {
 	struct sl_tcp *t = sl_tcp_of(sq);
 
 	while (t->touched != NULL) {
 		struct sl_conn *c = t->touched;
-		uint8_t what = c->batch;
 
 		t->touched = c->touch_next;
 		c->flags &= ~SL_C_TOUCHED;
-		c->batch = 0;
-		if (what & SL_B_DATA)
-			sl_up(sq, c, SL_D_RECV);
-		if (what & SL_B_URG)
-			sl_up(sq, c, SL_D_OOB);
-		if (what & SL_B_FIN)
-			sl_up(sq, c, SL_D_SHUT_RECV);
+		sl_input_deliver(sq, c);
 		sl_conn_check(sq, c);
 	}
 }
@@ -186,10 +192,14 @@ static bool fast_path(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg
 			c->ts_recent_ms = (uint32_t)(sq->now / 1000000);
 		}
 	}
-	if ((seg->len == 0 || seg->ack != c->snd_una || seg->wnd << c->snd_wscale != c->snd_wnd) &&
-	    !sl_ack_process(sq, c, seg)) {
-		drop(seg);
-		return true;
+	if (seg->len == 0 || seg->ack != c->snd_una || seg->wnd << c->snd_wscale != c->snd_wnd) {
+		/* It may end in an upcall, and that in anything. */
+		if (!sl_ack_process(sq, c, seg) || c->state != SLUICE_ESTABLISHED) {
+			drop(seg);
+			return true;
+		}
+	} else {
+		c->snd_wl1 = seg->seq; /* else it falls 2^31 behind on a one-way stream */
 	}
 	if (seg->len > 0) {
 		uint32_t len = seg->len;
@@ -209,7 +219,7 @@ static bool fast_path(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg
 
 static bool paws_ok(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg)
 {
-	if (!(c->flags & SL_C_TS) || (seg->flags & SL_TH_RST))
+	if (!(c->flags & SL_C_TS) || (seg->flags & (SL_TH_RST | SL_TH_SYN)))
 		return true;
 	if (!seg->o.has_ts) {
 		SL_COUNT(sq, tcp_in_no_ts);
@@ -252,38 +262,50 @@ static void count_unacceptable(
 	}
 }
 
+/*
+ * An ACK tells so. What lies below the window is a retransmission (our ACK was lost), what stands
+ * at a closed window is a probe: neither answer may wait, or the peer backs off. What lies beyond,
+ * or carries nothing, is answered seldom: two ends that do not accept each other's ACKs would never
+ * stop.
+ */
 static void not_acceptable(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg)
 {
+	uint32_t fin = !!(seg->flags & SL_TH_FIN);
+
 	if (seg->flags & SL_TH_RST)
 		return;
 	count_unacceptable(sq, c, seg);
-	if (c->state == SLUICE_TIME_WAIT && (seg->flags & SL_TH_FIN)) {
-		sl_conn_timer_set(sq, c, SL_T_MISC, sq->now + sq->tun.tcp_time_wait);
-		sl_ack_now(sq, c);
-	} else if (seg->len > 0 || (seg->flags & SL_TH_FIN)) {
-		/* Our ACK was lost, or a probe: the answer must not wait, or the peer backs off. */
-		if (seq_le(seg->seq + seg->len, c->rcv_nxt))
-			sl_rcv_dsack(c, seg->seq, seg->seq + seg->len);
-		sl_ack_now(sq, c);
-	} else {
+	if (seg->len + fin == 0 || seq_gt(seg->seq, c->rcv_nxt)) {
 		sl_tcp_challenge(sq, c);
+		return;
 	}
+	if (seq_le(seg->seq + seg->len, c->rcv_nxt))
+		sl_rcv_dsack(c, seg->seq, seg->seq + seg->len);
+	if (c->state == SLUICE_TIME_WAIT && fin) /* the wait begins anew */
+		sl_conn_timer_set(sq, c, SL_T_MISC, sq->now + sq->tun.tcp_time_wait);
+	sl_ack_now(sq, c);
 }
 
-/* The four cases of RFC 9293 3.10.7.4, and their exception: at a closed window ACK, RST and URG
- * count still (MUST-66). */
-static bool acceptable(struct sl_conn *c, struct sl_seg *seg)
+static uint32_t window(const struct sl_conn *c)
 {
-	uint32_t len = seg->len + !!(seg->flags & SL_TH_SYN) + !!(seg->flags & SL_TH_FIN),
-		 wnd = c->rcv_adv - c->rcv_nxt;
+	return seq_gt(c->rcv_adv, c->rcv_nxt) ? c->rcv_adv - c->rcv_nxt : 0;
+}
 
-	if ((int32_t)wnd < 0)
-		wnd = 0;
+/* The four cases of RFC 9293 3.10.7.4. */
+static bool acceptable(const struct sl_conn *c, const struct sl_seg *seg)
+{
+	uint32_t len = seg->len + !!(seg->flags & SL_TH_FIN), wnd = window(c);
+
+	/* RST counts by its own number alone (RFC 5961 3.2), also at a closed window (MUST-66). */
+	if (seg->flags & SL_TH_RST)
+		return seg->seq == c->rcv_nxt || seq_in(seg->seq, c->rcv_nxt, c->rcv_nxt + wnd);
+	/* A peer that has filled the window, and lost some of it, says its ACKs from the right
+	 * edge. */
 	if (len == 0)
-		return wnd == 0 ? seg->seq == c->rcv_nxt
-				: seq_in(seg->seq, c->rcv_nxt, c->rcv_nxt + wnd);
+		return seg->seq - c->rcv_nxt <= wnd;
+	/* A bare FIN takes no room: it is heard at a closed window too. */
 	if (wnd == 0)
-		return seg->seq == c->rcv_nxt && (seg->len == 0 || (seg->flags & SL_TH_RST));
+		return seg->seq == c->rcv_nxt && seg->len == 0;
 	return seq_in(seg->seq, c->rcv_nxt, c->rcv_nxt + wnd) ||
 	       seq_in(seg->seq + len - 1, c->rcv_nxt, c->rcv_nxt + wnd) ||
 	       (seq_lt(seg->seq, c->rcv_nxt) && seq_ge(seg->seq + len, c->rcv_nxt + wnd));
@@ -295,15 +317,8 @@ static void trim(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg
 	uint32_t right = c->rcv_adv;
 
 	if (seq_lt(seg->seq, c->rcv_nxt)) {
-		uint32_t cut = c->rcv_nxt - seg->seq;
-
-		if (seg->flags & SL_TH_SYN) {
-			seg->flags &= (uint8_t)~SL_TH_SYN;
-			seg->seq++;
-			cut--;
-		}
-		if (cut > 0 && seg->len > 0) {
-			uint32_t n = RTE_MIN(cut, seg->len);
+		if (seg->len > 0) {
+			uint32_t n = RTE_MIN(c->rcv_nxt - seg->seq, seg->len);
 
 			SL_COUNT(sq, tcp_in_data_part_dup_segs);
 			sl_rcv_dsack(c, seg->seq, seg->seq + n);
@@ -358,6 +373,8 @@ static bool check_rst(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg
 
 /* ---- fourth: SYN (RFC 5961 section 4) ---- */
 
+/* Whatever its sequence number, a SYN is never part of what is known: the peer must show with a RST
+ * that it has lost the connection. True: the segment is done with. */
 static bool check_syn(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg)
 {
 	if (!(seg->flags & SL_TH_SYN))
@@ -378,6 +395,13 @@ static void wake_window(struct sl_conn *c, const struct sl_seg *seg, uint8_t shi
 	c->snd_wl2 = seg->ack;
 }
 
+/* RFC 5681 3.1: one segment to begin with when the SYN was lost. */
+static void lost_syn(struct sl_conn *c)
+{
+	if (c->rtx_shift > 0)
+		c->cc.cwnd = c->mss;
+}
+
 /* Our SYN is acknowledged, in SYN_RCVD of a simultaneous open. */
 static bool ack_of_syn(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg)
 {
@@ -388,12 +412,22 @@ static bool ack_of_syn(struct sluice_squeue *sq, struct sl_conn *c, struct sl_se
 	c->snd_una = c->snd_max;
 	c->recover = c->high_sacked = c->snd_una;
 	wake_window(c, seg, c->snd_wscale);
+	lost_syn(c);
 	sl_tcp_established(sq, c);
-	return true;
+	return c->state != SLUICE_CLOSED;
 }
 
-/* What the ACK of our FIN means; true when the connection has ended. */
-static bool fin_progress(struct sluice_squeue *sq, struct sl_conn *c)
+static void to_fin_wait_2(struct sluice_squeue *sq, struct sl_conn *c)
+{
+	sl_conn_state(sq, c, SLUICE_FIN_WAIT_2);
+	if (!(c->flags & SL_C_CLOSED_BY_APP))
+		return; /* half-closed by a user who still reads: for as long as it takes */
+	c->misc_why = SL_MISC_FIN_WAIT2;
+	sl_conn_timer_set(sq, c, SL_T_MISC, sq->now + SL_CONN_TUN(sq, c, tcp_fin_wait2, fin_wait2));
+}
+
+/* Our FIN is acknowledged; true when that was all. */
+static bool fin_progress(struct sluice_squeue *sq, struct sl_conn *c, const struct sl_seg *seg)
 {
 	if (!sl_fin_acked(c))
 		return false;
@@ -405,9 +439,14 @@ static bool fin_progress(struct sluice_squeue *sq, struct sl_conn *c)
 		sl_conn_drop(sq, c, 0);
 		return true;
 	}
+	/* With the peer's FIN in the same segment the next state is TIME_WAIT. */
+	if (c->state == SLUICE_FIN_WAIT_1 &&
+	    !((seg->flags & SL_TH_FIN) && seg->seq + seg->len == c->rcv_nxt))
+		to_fin_wait_2(sq, c);
 	return false;
 }
 
+/* True: the segment is done with. */
 static bool check_ack(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg)
 {
 	if (!(seg->flags & SL_TH_ACK))
@@ -415,21 +454,39 @@ static bool check_ack(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg
 	if (c->state == SLUICE_SYN_RCVD)
 		return !ack_of_syn(sq, c, seg);
 	if (c->state == SLUICE_TIME_WAIT)
+		return true;
+	return !sl_ack_process(sq, c, seg) || c->state == SLUICE_CLOSED || fin_progress(sq, c, seg);
+}
+
+/*
+ * A segment whose text is not acceptable may still bring an ACK: at a closed window it counts, with
+ * URG (MUST-66), and so does that of a retransmission when it is news.
+ */
+static bool ack_counts(const struct sl_conn *c, const struct sl_seg *seg)
+{
+	if ((seg->flags & (SL_TH_ACK | SL_TH_RST)) != SL_TH_ACK || c->state < SLUICE_ESTABLISHED)
 		return false;
-	return !sl_ack_process(sq, c, seg);
+	if (seg->seq == c->rcv_nxt)
+		return true;
+	return seq_lt(seg->seq, c->rcv_nxt) && seq_ge(seg->seq, c->rcv_nxt - c->rcvbuf) &&
+	       seq_gt(seg->ack, c->snd_una) && seq_le(seg->ack, c->snd_max);
 }
 
 /* ---- sixth: URG (RFC 9293 3.8.5, RFC 6093) ---- */
 
-static void check_urg(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg)
+static bool takes_data(const struct sl_conn *c)
 {
-	uint32_t up = seg->seq + seg->urp;
+	return c->state == SLUICE_ESTABLISHED || c->state == SLUICE_FIN_WAIT_1 ||
+	       c->state == SLUICE_FIN_WAIT_2;
+}
 
-	if (!(seg->flags & SL_TH_URG) || c->state > SLUICE_FIN_WAIT_2 ||
-	    c->state == SLUICE_CLOSE_WAIT)
-		return;
+/* `up`: the number after the urgent octet's, as all implementations have it (RFC 6093 section 2.1).
+ * The octet stays in the stream. */
+static void check_urg(struct sluice_squeue *sq, struct sl_conn *c, uint32_t up)
+{
 	/* Only forward, and only within what may ever be received: a wild pointer is no pointer. */
-	if (!seq_gt(up, c->rcv_nxt) || !seq_gt(up, c->rcv_up) || seq_gt(up, c->rcv_adv + 65535))
+	if (!takes_data(c) || !seq_gt(up, c->rcv_nxt) || seq_gt(up, c->rcv_adv + 65535) ||
+	    ((c->flags & SL_C_URG_IN) && !seq_gt(up, c->rcv_up)))
 		return;
 	c->rcv_up = up;
 	c->flags |= SL_C_URG_IN;
@@ -437,12 +494,6 @@ static void check_urg(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg
 }
 
 /* ---- seventh: data ---- */
-
-static bool takes_data(const struct sl_conn *c)
-{
-	return c->state == SLUICE_ESTABLISHED || c->state == SLUICE_FIN_WAIT_1 ||
-	       c->state == SLUICE_FIN_WAIT_2;
-}
 
 /* Data for a user who is gone: a RST tells the peer that it is lost (RFC 9293 3.6.1). */
 static void data_after_close(struct sluice_squeue *sq, struct sl_conn *c)
@@ -469,7 +520,9 @@ static bool take_data(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg
 		else
 			sl_ack_data(sq, c, len);
 	} else if (!in_order) {
-		sl_ack_now(sq, c);
+		/* Without SACK the peer counts duplicate ACKs: each leaves (RFC 5681 4.2). */
+		if ((c->flags & SL_C_SACK) || !sl_output_ctl(sq, c, c->snd_max, SL_TH_ACK))
+			sl_ack_now(sq, c);
 	}
 	if (SL_UNLIKELY(c->flags & SL_C_URG_IN) && seq_ge(c->rcv_nxt, c->rcv_up))
 		c->flags &= ~SL_C_URG_IN;
@@ -481,6 +534,9 @@ static bool take_data(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg
 static void take_fin(struct sluice_squeue *sq, struct sl_conn *c)
 {
 	c->rcv_nxt++;
+	if (c->rcv_nxt == 0)
+		SL_COUNT(sq, tcp_seq_wraps);
+	c->rcv_adv = seq_max(c->rcv_adv, c->rcv_nxt); /* a FIN needs no window */
 	c->flags |= SL_C_FIN_RCVD;
 	sl_ack_now(sq, c);
 	if (!(c->flags & SL_C_RCV_SHUT))
@@ -503,23 +559,13 @@ static void take_fin(struct sluice_squeue *sq, struct sl_conn *c)
 	}
 }
 
-static void to_fin_wait_2(struct sluice_squeue *sq, struct sl_conn *c)
-{
-	sl_conn_state(sq, c, SLUICE_FIN_WAIT_2);
-	if (!(c->flags & SL_C_CLOSED_BY_APP))
-		return; /* half-closed by a user who still reads: for as long as it takes */
-	c->misc_why = SL_MISC_FIN_WAIT2;
-	sl_conn_timer_set(sq, c, SL_T_MISC, sq->now + SL_CONN_TUN(sq, c, tcp_fin_wait2, fin_wait2));
-}
-
-/* Sixth to eighth, also for what came with a SYN-ACK. */
+/* Seventh and eighth, also for what came with a SYN-ACK. */
 static void text_and_fin(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg)
 {
-	bool fin = (seg->flags & SL_TH_FIN) != 0, reached;
+	bool fin = (seg->flags & SL_TH_FIN) != 0, reached = false;
 	uint32_t fin_seq = seg->seq + seg->len;
 
-	check_urg(sq, c, seg);
-	if (!takes_data(c)) {
+	if (!takes_data(c) || (seg->len == 0 && !fin)) {
 		drop(seg);
 		return;
 	}
@@ -528,11 +574,9 @@ static void text_and_fin(struct sluice_squeue *sq, struct sl_conn *c, struct sl_
 		data_after_close(sq, c);
 		return;
 	}
-	reached = seg->len > 0 || fin ? take_data(sq, c, seg) : false;
+	reached = take_data(sq, c, seg);
 	if ((reached && fin && c->rcv_nxt == fin_seq) || sl_rcv_fin_ready(c))
 		take_fin(sq, c);
-	if (c->state == SLUICE_FIN_WAIT_1 && sl_fin_acked(c))
-		to_fin_wait_2(sq, c);
 }
 
 /* ---- SYN_SENT (RFC 9293 3.10.7.3) ---- */
@@ -579,17 +623,60 @@ static void syn_sent(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg 
 	if (c->rtx_shift == 0)
 		sl_rtt_sample(sq, c, sq->now - c->last_snd);
 	c->flags &= ~SL_C_ACK_NOW;
+	lost_syn(c);
 	sl_tcp_established(sq, c);
+	if (c->state == SLUICE_CLOSED) {
+		drop(seg);
+		return;
+	}
 	sl_ack_now(sq, c);
 	seg->seq++;
 	seg->flags &= (uint8_t)~SL_TH_SYN;
-	if (c->state == SLUICE_CLOSED || (seg->len == 0 && !(seg->flags & SL_TH_FIN)))
-		drop(seg);
-	else
-		text_and_fin(sq, c, seg);
+	trim(sq, c, seg);
+	text_and_fin(sq, c, seg);
 }
 
 /* ---- the connection's way through ---- */
+
+/* RFC 9293 3.10.7.4. */
+static void synchronized(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg)
+{
+	bool urg = (seg->flags & SL_TH_URG) != 0;
+	uint32_t up;
+
+	/* The other end's SYN-ACK of a simultaneous open: its SYN is the one we know (figure 7). */
+	if (c->state == SLUICE_SYN_RCVD && (seg->flags & SL_TH_SYN) && (seg->flags & SL_TH_ACK) &&
+	    seg->seq == c->irs) {
+		seg->seq++;
+		seg->flags &= (uint8_t)~SL_TH_SYN;
+		seg->wnd >>= c->snd_wscale; /* of a SYN: not scaled */
+	}
+	up = seg->seq + seg->urp;
+	if (check_syn(sq, c, seg) || !paws_ok(sq, c, seg)) {
+		drop(seg);
+		return;
+	}
+	if (!acceptable(c, seg)) {
+		not_acceptable(sq, c, seg);
+		if (ack_counts(c, seg) && !check_ack(sq, c, seg) && urg)
+			check_urg(sq, c, up);
+		drop(seg);
+		return;
+	}
+	if (check_rst(sq, c, seg)) {
+		drop(seg);
+		return;
+	}
+	note_timestamp(sq, c, seg);
+	if (check_ack(sq, c, seg)) {
+		drop(seg);
+		return;
+	}
+	if (urg)
+		check_urg(sq, c, up);
+	trim(sq, c, seg);
+	text_and_fin(sq, c, seg);
+}
 
 void sl_conn_segment(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg)
 {
@@ -606,42 +693,7 @@ void sl_conn_segment(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg 
 		syn_sent(sq, c, seg);
 		return;
 	}
-	/* The other end's SYN-ACK of a simultaneous open: its SYN is the one we know (RFC 9293
-	 * figure 7, line 6). */
-	if (c->state == SLUICE_SYN_RCVD && (seg->flags & SL_TH_SYN) && (seg->flags & SL_TH_ACK) &&
-	    seg->seq == c->irs) {
-		seg->seq++;
-		seg->flags &= (uint8_t)~SL_TH_SYN;
-	}
-	if (!paws_ok(sq, c, seg)) {
-		drop(seg);
-		return;
-	}
-	if (!acceptable(c, seg)) {
-		not_acceptable(sq, c, seg);
-		/* A closed window still learns from the ACK field of a probe (MUST-66). */
-		if (seg->seq == c->rcv_nxt &&
-		    (seg->flags & (SL_TH_ACK | SL_TH_RST | SL_TH_SYN)) == SL_TH_ACK &&
-		    c->state >= SLUICE_ESTABLISHED && c->state != SLUICE_TIME_WAIT) {
-			note_timestamp(sq, c, seg);
-			if (sl_ack_process(sq, c, seg))
-				(void)fin_progress(sq, c);
-		}
-		drop(seg);
-		return;
-	}
-	if (check_rst(sq, c, seg)) {
-		drop(seg);
-		return;
-	}
-	note_timestamp(sq, c, seg);
-	trim(sq, c, seg);
-	if (check_syn(sq, c, seg) || check_ack(sq, c, seg) || c->state == SLUICE_CLOSED ||
-	    fin_progress(sq, c)) {
-		drop(seg);
-		return;
-	}
-	text_and_fin(sq, c, seg);
+	synchronized(sq, c, seg);
 }
 
 /* ---- no connection: a listener, or nothing (RFC 9293 3.10.7.1, 3.10.7.2) ---- */

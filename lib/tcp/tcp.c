@@ -144,6 +144,10 @@ static void end_all(struct sluice_squeue *sq, struct sluice_leaks *leaks)
 		leaks->connections++;
 		c->flags |= SL_C_CLOSED_BY_APP;
 		c->zc_out = 0; /* nobody will say that external memory is free: the stack goes */
+		if (c->opt != NULL && c->opt->fwd_slot != 0) { /* nor will anybody run an entry */
+			sl_calls_unreserve(sq->stack, 1, &c->opt->fwd_slot);
+			c->opt->fwd_slot = 0;
+		}
 		if (c->state == SLUICE_LISTEN && c->group != NULL) {
 			sl_group_unref(c->group);
 			c->group = NULL;
@@ -279,7 +283,16 @@ int sl_conn_insert(struct sluice_squeue *sq, struct sl_conn *c)
 	struct sl_tcp *t = sl_tcp_of(sq);
 	uint64_t hash = sl_conntab_hash(&t->tab, &c->key);
 	int rc = sl_conntab_insert(&t->tab, &c->key, hash, SL_REF(SL_REF_CONN, c->idx));
+	uint32_t ref, iss_min, ts_min;
 
+	if (rc == -EEXIST) { /* an old incarnation's TIME_WAIT may give way (RFC 6191) */
+		ref = sl_conntab_lookup(&t->tab, &c->key, hash);
+		if (SL_REF_KIND(ref) == SL_REF_TW &&
+		    sl_tw_reuse(sq, sl_slab_get(&t->tws, SL_REF_IDX(ref)), &iss_min, &ts_min)) {
+			c->iss = iss_min;
+			rc = sl_conntab_insert(&t->tab, &c->key, hash, SL_REF(SL_REF_CONN, c->idx));
+		}
+	}
 	if (rc == -ENOSPC && t->tw_head != NULL) {
 		SL_COUNT(sq, tcp_timewait_evicted);
 		sl_tw_free(sq, t->tw_head);
@@ -310,8 +323,12 @@ static void count_end(struct sluice_squeue *sq, const struct sl_conn *c, int err
 
 void sl_conn_drop(struct sluice_squeue *sq, struct sl_conn *c, int err)
 {
-	bool was_alive = c->state != SLUICE_CLOSED;
+	bool was_alive;
 
+	/* What came before the end, in the same burst, is heard before the end. */
+	if (err != 0 && c->batch != 0)
+		sl_input_deliver(sq, c);
+	was_alive = c->state != SLUICE_CLOSED;
 	count_end(sq, c, err);
 	sl_conn_timers_off(sq, c);
 	sl_output_unlist(sq, c);
@@ -373,8 +390,14 @@ int sl_conn_from_group(struct sl_conn *c, const struct sl_group *g)
 void sl_conn_check(struct sluice_squeue *sq, struct sl_conn *c)
 {
 #ifdef SLUICE_DEBUG_CHECKS
+	SL_CHECK(c->state != SLUICE_CLOSED ||
+		 (!(c->flags & (SL_C_IN_TABLE | SL_C_BOUND_PORT)) && !sl_timer_armed(&c->timer) &&
+		     c->sndq_head == NULL && c->rec_head == NULL));
+	if ((c->segs_in & 7) == 0) /* it walks the queues: now and then */
+		sl_rcv_check(c);
 	if (c->state < SLUICE_ESTABLISHED)
 		return;
+	SL_CHECK(seq_ge(c->rcv_adv, c->rcv_nxt));
 	SL_CHECK(seq_le(c->snd_una, c->snd_nxt) && seq_le(c->snd_nxt, c->snd_max));
 	SL_CHECK(seq_le(c->snd_nxt, sl_snd_end(c)));
 	SL_CHECK(c->cc.cwnd >= c->mss || c->mss == 0);

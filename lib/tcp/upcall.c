@@ -156,16 +156,15 @@ void sl_up(struct sluice_squeue *sq, struct sl_conn *c, enum sl_deferred what)
 {
 	if (what != SL_D_CLOSED && (c->flags & SL_C_CLOSED_BY_APP))
 		return;
-	/* Full and clear cancel out while they wait: only the last of them is true. */
-	if (what == SL_D_TXQ_FULL && (c->deferred & SL_D_TXQ_CLEAR)) {
+	/* Of full and clear only the last is true. It is told even when it is what was told last:
+	 * who was refused in between waits for it. */
+	if (what == SL_D_TXQ_FULL)
 		c->deferred &= (uint16_t)~SL_D_TXQ_CLEAR;
-		return;
-	}
-	if (what == SL_D_TXQ_CLEAR && (c->deferred & SL_D_TXQ_FULL)) {
+	else if (what == SL_D_TXQ_CLEAR)
 		c->deferred &= (uint16_t)~SL_D_TXQ_FULL;
-		return;
-	}
 	if (what == SL_D_CLOSED || sq->depth >= 2 || (c->deferred & ~SL_D_LISTED) != 0) {
+		if (what != SL_D_CLOSED)
+			SL_COUNT(sq, sq_deferred);
 		c->deferred |= (uint16_t)what;
 		enlist(sl_tcp_of(sq), c);
 		return;
