@@ -20,13 +20,16 @@
 
 /* ---- credit ---- */
 
+/* Bytes in the send buffer. A push into an ended life may make the difference negative for a
+ * moment: that is none. */
 static uint32_t held(const struct sl_door *d)
 {
 	/* Acquire: credit must not be newer than queued; a too small answer only refuses too late
 	 * by one chain. */
 	uint32_t credit = atomic_load_explicit(&d->pub.credit, memory_order_acquire);
+	int32_t n = (int32_t)(atomic_load_explicit(&d->queued, memory_order_relaxed) - credit);
 
-	return atomic_load_explicit(&d->queued, memory_order_relaxed) - credit;
+	return n > 0 ? (uint32_t)n : 0;
 }
 
 static struct sl_conn *here(struct sluice_stack *st, sluice_conn_t h)
@@ -48,11 +51,12 @@ static struct sluice_squeue *squeue_of(struct sluice_stack *st, sluice_conn_t h)
 }
 
 /* The seed's rule, from the published line: no entry is made for what cannot be sent. */
-static int send_state(struct sluice_stack *st, sluice_conn_t h)
+static int send_state(struct sluice_stack *st, sluice_conn_t h, struct sl_door **door)
 {
 	struct sl_door *d = sl_door_of(st, h);
 	enum sluice_state s;
 
+	*door = d;
 	if (d == NULL || !sl_handle_live(st, h))
 		return -EBADF;
 	s = (enum sluice_state)atomic_load_explicit(&d->pub.state, memory_order_acquire);
@@ -93,7 +97,7 @@ void sl_sock_append(struct sluice_squeue *sq, struct sl_conn *c, struct rte_mbuf
 	sl_output_schedule(sq, c);
 }
 
-/* After a send: has the buffer reached its limit? Told once, until it has drained. */
+/* Has the buffer reached its limit? Told once, until it has drained. */
 static void check_full(struct sluice_squeue *sq, struct sl_conn *c)
 {
 	if (!(c->flags & SL_C_TXQ_FULL) && held(sl_conn_door(sq, c)) >= c->sndbuf) {
@@ -102,11 +106,23 @@ static void check_full(struct sluice_squeue *sq, struct sl_conn *c)
 	}
 }
 
+void sl_sock_sent(struct sluice_squeue *sq, struct sl_conn *c, bool refused)
+{
+	/* A refused sender waits for txq_full(false), also when there is room again by now: it must
+	 * come. */
+	if (refused && !(c->flags & SL_C_TXQ_FULL)) {
+		c->flags |= SL_C_TXQ_FULL;
+		sl_up(sq, c, SL_D_TXQ_FULL);
+	}
+	check_full(sq, c);
+	sl_sendq_room(sq, c);
+}
+
 int sluice_send(struct sluice_stack *st, sluice_conn_t h, struct rte_mbuf *m, unsigned int flags)
 {
-	int rc = send_state(st, h);
 	struct sl_door *d;
 	struct sl_conn *c;
+	int rc = send_state(st, h, &d);
 
 	if (rc < 0)
 		return rc;
@@ -114,7 +130,6 @@ int sluice_send(struct sluice_stack *st, sluice_conn_t h, struct rte_mbuf *m, un
 		rte_pktmbuf_free(m);
 		return 0;
 	}
-	d = sl_door_of(st, h);
 	c = here(st, h);
 	if (held(d) >= atomic_load_explicit(&d->pub.sndbuf, memory_order_relaxed)) {
 		if (c != NULL) {
@@ -123,9 +138,7 @@ int sluice_send(struct sluice_stack *st, sluice_conn_t h, struct rte_mbuf *m, un
 			SL_COUNT(sq, tcp_send_eagain);
 			check_full(sq, c);
 		} else {
-			/* The squeue learns that somebody waits for room: it will clear txq_full.
-			 */
-			(void)sl_ring(st, h, SL_BELL_DATA);
+			(void)sl_ring(st, h, SL_BELL_ROOM);
 		}
 		return -EAGAIN;
 	}
@@ -143,8 +156,8 @@ int sluice_send(struct sluice_stack *st, sluice_conn_t h, struct rte_mbuf *m, un
 
 ssize_t sluice_sendable(struct sluice_stack *st, sluice_conn_t h)
 {
-	struct sl_door *d = sl_door_of(st, h);
-	int rc = send_state(st, h);
+	struct sl_door *d;
+	int rc = send_state(st, h, &d);
 	uint32_t have, limit;
 
 	if (rc < 0)
@@ -317,9 +330,10 @@ void sl_sock_destroy(struct sluice_squeue *sq)
 int sluice_send_external(struct sluice_stack *st, sluice_conn_t h, void *buf, uint64_t iova,
     size_t len, void *cookie, unsigned int flags)
 {
-	int rc = send_state(st, h);
-	struct rte_mbuf *m;
 	struct zc_record *z;
+	struct rte_mbuf *m;
+	struct sl_door *d;
+	int rc = send_state(st, h, &d);
 
 	if (rc < 0)
 		return rc;

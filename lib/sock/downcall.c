@@ -345,6 +345,10 @@ int sluice_shutdown(struct sluice_stack *st, sluice_conn_t c, int how)
 		return -EINVAL;
 	if (s < SLUICE_SYN_SENT)
 		return -ENOTCONN;
+	/* At once, so that this thread's next send is refused; the FIN itself goes through the
+	 * squeue. */
+	if (how != SHUT_RD)
+		atomic_store_explicit(&sl_door_of(st, c)->pub.shut, 1, memory_order_relaxed);
 	return sl_ring(st, c, bits);
 }
 
@@ -353,24 +357,11 @@ int sluice_clr_flowctrl(struct sluice_stack *st, sluice_conn_t c)
 	return sl_ring(st, c, SL_BELL_FLOWCTRL);
 }
 
-/* The second close or abort is told so; the bit that remembers the first is sticky. */
+/* CLOSED_ONCE is sticky: the second close or abort is told so. Always through the door, on the
+ * squeue too: a close inside an upcall waits for the end of the pass. */
 static int end(struct sluice_stack *st, sluice_conn_t c, uint32_t bit)
 {
-	struct sl_door *d = sl_door_of(st, c);
-	uint64_t w;
-
-	if (d == NULL)
-		return -EBADF;
-	w = atomic_load_explicit(&d->word, memory_order_acquire);
-	do {
-		if ((uint32_t)(w >> 32) != SL_HANDLE_GEN(c))
-			return -EBADF;
-		if (w & SL_BELL_CLOSED_ONCE)
-			return -EALREADY;
-	} while (!atomic_compare_exchange_weak(&d->word, &w, w | SL_BELL_CLOSED_ONCE));
-	/* Always through the door, on the squeue too: a close inside an upcall waits for the end of
-	 * the pass. */
-	return sl_ring(st, c, bit);
+	return sl_ring(st, c, bit | SL_BELL_CLOSED_ONCE);
 }
 
 int sluice_close(struct sluice_stack *st, sluice_conn_t c)
@@ -568,6 +559,8 @@ void sl_sock_bell(struct sluice_squeue *sq, uint32_t idx, uint32_t bits)
 		take_inbox(sq, c);
 	if (c->flags & SL_C_CLOSED_BY_APP)
 		return;
+	if (bits & (SL_BELL_DATA | SL_BELL_ROOM))
+		sl_sock_sent(sq, c, (bits & SL_BELL_ROOM) != 0);
 	if (bits & SL_BELL_SHUT_WR) {
 		sl_tcp_do_shutdown_wr(sq, c);
 		sl_up(sq, c, SL_D_SHUT_SEND);

@@ -12,19 +12,26 @@
 /** The `bell` hook: data, shutdown, clr_flowctrl, close, abort, in this order. */
 void sl_sock_bell(struct sluice_squeue *sq, uint32_t idx, uint32_t bits);
 /** Library operations of connections. */
-int64_t sl_sock_op(struct sluice_squeue *sq, enum sl_op op, sluice_conn_t c, const struct sluice_args *args);
+int64_t sl_sock_op(
+    struct sluice_squeue *sq, enum sl_op op, sluice_conn_t c, const struct sluice_args *args);
 
 /* data.c */
 int sl_sock_create(struct sluice_squeue *sq);
 void sl_sock_destroy(struct sluice_squeue *sq);
 /** zcopy_notify for external sends that nobody references any more; returns how many. */
 unsigned int sl_sock_zcopy_run(struct sluice_squeue *sq);
-/** One chain into the send queue of a connection that may have ended meanwhile (then it is freed and counted). */
-void sl_sock_append(struct sluice_squeue *sq, struct sl_conn *c, struct rte_mbuf *m, uint32_t flags);
+/** One chain into the send queue of a connection that may have ended meanwhile (then it is freed
+ * and counted). */
+void sl_sock_append(
+    struct sluice_squeue *sq, struct sl_conn *c, struct rte_mbuf *m, uint32_t flags);
+/** After sends from elsewhere: tells txq_full. refused: one of them got -EAGAIN. */
+void sl_sock_sent(struct sluice_squeue *sq, struct sl_conn *c, bool refused);
 
 /* option.c */
-int sl_sock_getopt(struct sluice_squeue *sq, struct sl_conn *c, int level, int name, void *val, socklen_t *len);
-int sl_sock_setopt(struct sluice_squeue *sq, struct sl_conn *c, int level, int name, const void *val, socklen_t len);
+int sl_sock_getopt(
+    struct sluice_squeue *sq, struct sl_conn *c, int level, int name, void *val, socklen_t *len);
+int sl_sock_setopt(struct sluice_squeue *sq, struct sl_conn *c, int level, int name,
+    const void *val, socklen_t len);
 /** The connection's own options, made when first needed; NULL without memory. */
 struct sl_opt *sl_conn_opt(struct sl_conn *c);
 
