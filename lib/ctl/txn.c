@@ -97,6 +97,16 @@ void sluice_txn_abort(struct sluice_txn *t)
 	atomic_store(&ctl->busy, false);
 }
 
+/* Word by word: waiting callers read squeue.spin without the lock. */
+static void publish_tunables(struct sluice_stack *st, const struct sluice_tunables *tun)
+{
+	const uint64_t *from = (const uint64_t *)(const void *)tun;
+	uint64_t *to = (uint64_t *)(void *)&st->tun;
+
+	for (unsigned int i = 0; i < SLUICE_NTUNABLES; i++)
+		__atomic_store_n(&to[i], from[i], __ATOMIC_RELAXED);
+}
+
 int sluice_txn_commit(struct sluice_txn *t, const char **why)
 {
 	struct sluice_stack *st = t->st;
@@ -115,7 +125,7 @@ int sluice_txn_commit(struct sluice_txn *t, const char **why)
 	ctl->model = t->model;
 	/* Readers of sluice_tunable_get take the same lock. */
 	pthread_mutex_lock(&st->lock);
-	st->tun = ctl->model.tun;
+	publish_tunables(st, &ctl->model.tun);
 	pthread_mutex_unlock(&st->lock);
 	free(t);
 	atomic_store(&ctl->busy, false);

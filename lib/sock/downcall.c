@@ -97,11 +97,13 @@ static int read_pub(struct sluice_stack *st, sluice_conn_t c, struct pub_copy *o
 		out->state =
 		    (enum sluice_state)atomic_load_explicit(&d->pub.state, memory_order_relaxed);
 		out->connid = atomic_load_explicit(&d->pub.connid, memory_order_relaxed);
-		out->family = d->pub.family;
-		out->laddr = d->pub.laddr;
-		out->raddr = d->pub.raddr;
-		out->lport = d->pub.lport;
-		out->rport = d->pub.rport;
+		out->family = __atomic_load_n(&d->pub.family, __ATOMIC_RELAXED);
+		for (int i = 0; i < 2; i++) {
+			out->laddr.q[i] = __atomic_load_n(&d->pub.laddr.q[i], __ATOMIC_RELAXED);
+			out->raddr.q[i] = __atomic_load_n(&d->pub.raddr.q[i], __ATOMIC_RELAXED);
+		}
+		out->lport = __atomic_load_n(&d->pub.lport, __ATOMIC_RELAXED);
+		out->rport = __atomic_load_n(&d->pub.rport, __ATOMIC_RELAXED);
 		atomic_thread_fence(memory_order_acquire);
 	} while ((seq & 1) || seq != atomic_load_explicit(&d->pub.seq, memory_order_relaxed));
 	return sl_handle_live(st, c) ? 0 : -EBADF;
@@ -217,7 +219,7 @@ int sluice_bind(struct sluice_stack *st, sluice_conn_t c, const struct sockaddr 
 	if (d == NULL)
 		return -EBADF;
 	if (sa != NULL) {
-		rc = parse_sockaddr(d->pub.family, sa, len, &r);
+		rc = parse_sockaddr(__atomic_load_n(&d->pub.family, __ATOMIC_RELAXED), sa, len, &r);
 		if (rc < 0)
 			return rc;
 		args.a[0] = (uintptr_t)&r;
@@ -257,7 +259,7 @@ int sluice_connect(struct sluice_stack *st, sluice_conn_t c, const struct sockad
 
 	if (d == NULL)
 		return -EBADF;
-	rc = parse_sockaddr(d->pub.family, sa, len, &r);
+	rc = parse_sockaddr(__atomic_load_n(&d->pub.family, __ATOMIC_RELAXED), sa, len, &r);
 	if (rc < 0)
 		return rc;
 	rc = call_conn(st, SL_OP_CONNECT, c, &args);

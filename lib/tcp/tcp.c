@@ -201,7 +201,7 @@ struct sl_conn *sl_conn_alloc(struct sluice_squeue *sq, int family, uint32_t vrf
 		c->key.laddr = sl_addr4(0);
 	d = sl_conn_door(sq, c);
 	(void)sl_door_open(sq, idx);
-	d->pub.family = (uint8_t)family;
+	__atomic_store_n(&d->pub.family, (uint8_t)family, __ATOMIC_RELAXED);
 	d->pub.scope = 0;
 	atomic_store_explicit(&d->pub.nodelay, sq->tun.tcp_nodelay != 0, memory_order_relaxed);
 	atomic_store_explicit(&d->pub.shut, 0, memory_order_relaxed);
@@ -269,10 +269,12 @@ void sl_conn_publish(struct sluice_squeue *sq, struct sl_conn *c)
 	 * read_pub). */
 	atomic_store_explicit(&p->seq, seq + 1, memory_order_relaxed);
 	atomic_thread_fence(memory_order_release);
-	p->laddr = c->key.laddr;
-	p->raddr = c->key.raddr;
-	p->lport = c->key.lport;
-	p->rport = c->key.rport;
+	for (int i = 0; i < 2; i++) {
+		__atomic_store_n(&p->laddr.q[i], c->key.laddr.q[i], __ATOMIC_RELAXED);
+		__atomic_store_n(&p->raddr.q[i], c->key.raddr.q[i], __ATOMIC_RELAXED);
+	}
+	__atomic_store_n(&p->lport, c->key.lport, __ATOMIC_RELAXED);
+	__atomic_store_n(&p->rport, c->key.rport, __ATOMIC_RELAXED);
 	atomic_store_explicit(&p->sndbuf, c->sndbuf, memory_order_relaxed);
 	atomic_store_explicit(&p->state, c->state, memory_order_release);
 	atomic_store_explicit(&p->seq, seq + 2, memory_order_release);

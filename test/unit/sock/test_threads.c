@@ -430,7 +430,7 @@ static void stop(struct net *n)
 	await(&n->listener_closed);
 	while (atomic_load(&n->echoes) != atomic_load(&n->echoes_closed))
 		sched_yield();
-	n->stop = 1;
+	__atomic_store_n(&n->stop, 1, __ATOMIC_RELAXED);
 	for (unsigned int i = 0; i < 2; i++)
 		for (unsigned int k = 0; k < NSQ; k++)
 			pthread_join(n->loop[i][k], NULL);
