@@ -98,7 +98,11 @@ void ip_eth_input(struct ip_in *in, struct rte_mbuf *m)
 		ip_drop(sq, p.m, &sq->ctr.eth_in_runt);
 		return;
 	}
-	ifx = many ? -1 : ip_find_if(s, in->port, v[0], v[1]);
+	if (SL_UNLIKELY(in->ifx < 0 || in->vlan[0] != v[0] || in->vlan[1] != v[1])) {
+		in->ifx = ip_find_if(s, in->port, v[0], v[1]);
+		memcpy(in->vlan, v, sizeof(v));
+	}
+	ifx = many ? -1 : in->ifx;
 	if (ifx < 0) {
 		ip_foreign(in, p.m,
 		    v[0] == SLUICE_VLAN_NONE ? &sq->ctr.ip_in_no_vrf

@@ -86,16 +86,13 @@ static struct rte_mbuf *chain_strip(struct rte_mbuf *m, uint32_t n)
 	return m;
 }
 
-/* Make the first `need` bytes contiguous. False: shorter than that, or no memory (the packet is
- * still whole). */
-bool ip_pull(struct sluice_squeue *sq, struct rte_mbuf **pm, uint32_t need)
+/* The first `need` bytes are not all in the first mbuf. */
+bool ip_pull_slow(struct sluice_squeue *sq, struct rte_mbuf **pm, uint32_t need)
 {
 	struct rte_mbuf *m = *pm, *h, *rest;
 	uint16_t segs = 1;
 	const void *src;
 
-	if (SL_LIKELY(m->data_len >= need))
-		return true;
 	if (m->pkt_len < need)
 		return false;
 	h = rte_pktmbuf_alloc(ip_data_pool(sq));
@@ -251,6 +248,19 @@ void ip_tcp(struct ip_in *in, struct ip_pkt *p)
 
 /* ---- entry points ---- */
 
+/* Member by member: the batch itself is large and needs no zeroes. */
+static void in_begin(struct ip_in *in, struct sluice_squeue *sq, unsigned int port,
+    struct rte_mbuf **back, bool forwarded)
+{
+	in->sq = sq;
+	in->back = back;
+	in->nback = in->npkts = 0;
+	in->port = port;
+	in->forwarded = forwarded;
+	in->ifx = -1;
+	in->dst.set = in->src.set = false;
+}
+
 static void input_burst(struct ip_in *in, struct rte_mbuf **pkts, unsigned int n)
 {
 	for (unsigned int i = 0; i < n; i++) {
@@ -269,11 +279,7 @@ void sl_ip_input(struct sluice_squeue *sq, unsigned int port, struct rte_mbuf **
 {
 	struct ip_in in;
 
-	in.sq = sq;
-	in.back = NULL;
-	in.nback = in.npkts = 0;
-	in.port = port;
-	in.forwarded = forwarded;
+	in_begin(&in, sq, port, NULL, forwarded);
 	input_burst(&in, pkts, n);
 }
 
@@ -283,11 +289,7 @@ unsigned int sl_ip_input_push(
 {
 	struct ip_in in;
 
-	in.sq = sq;
-	in.back = pkts;
-	in.nback = in.npkts = 0;
-	in.port = port;
-	in.forwarded = false;
+	in_begin(&in, sq, port, pkts, false);
 	input_burst(&in, pkts, n);
 	return in.nback;
 }
@@ -300,11 +302,7 @@ unsigned int sl_ip_run_local(struct sluice_squeue *sq)
 
 	if (n == 0)
 		return 0;
-	in.sq = sq;
-	in.back = NULL;
-	in.nback = in.npkts = 0;
-	in.port = SL_IP_PORT_NONE;
-	in.forwarded = false;
+	in_begin(&in, sq, SL_IP_PORT_NONE, NULL, false);
 	/* Only what stands here now: answers to it run in the next pass. */
 	for (unsigned int i = 0; i < n && ip->local_head != NULL; i++) {
 		struct rte_mbuf *m = ip->local_head;

@@ -151,12 +151,22 @@ struct sl_ip {
 };
 
 /* ---- a packet on its way in ---- */
+/** What was last asked about an address: the packets of a burst mostly have the same ones. */
+struct ip_memo {
+	struct sluice_addr addr;
+	uint32_t vrf;
+	bool set, local;
+};
+
 struct ip_in {
 	struct sluice_squeue *sq;
 	struct rte_mbuf **back; /* push mode: foreign frames collect here; else NULL */
 	unsigned int nback, npkts;
 	unsigned int port;
 	bool forwarded;
+	uint16_t vlan[2]; /* of the frame before, whose interface was ifx; -1: none yet */
+	int ifx;
+	struct ip_memo dst, src;
 	struct sl_pkt pkts[SL_BURST];
 };
 struct ip_pkt {
@@ -185,8 +195,20 @@ struct ip_pkt {
 /* ip.c */
 void ip_drop(struct sluice_squeue *sq, struct rte_mbuf *m, uint64_t *counter);
 bool ip_foreign(struct ip_in *in, struct rte_mbuf *m, uint64_t *counter);
-bool ip_pull(struct sluice_squeue *sq, struct rte_mbuf **m, uint32_t need);
+bool ip_pull_slow(struct sluice_squeue *sq, struct rte_mbuf **m, uint32_t need);
+/** Make the first `need` bytes contiguous. False: shorter than that, or no memory (the packet is still whole). */
+static inline bool ip_pull(struct sluice_squeue *sq, struct rte_mbuf **m, uint32_t need)
+{
+	return SL_LIKELY((*m)->data_len >= need) || ip_pull_slow(sq, m, need);
+}
 void ip_in_flush(struct ip_in *in);
+/** sl_ip_is_local, remembered in *memo for the next packet of the burst. */
+static inline bool ip_is_local(struct sluice_squeue *sq, struct ip_memo *memo, uint32_t vrf, const struct sluice_addr *a)
+{
+	if (SL_UNLIKELY(!memo->set || memo->vrf != vrf || !sl_addr_eq(&memo->addr, a)))
+		*memo = (struct ip_memo){*a, vrf, true, sl_ip_is_local(sq, vrf, a)};
+	return memo->local;
+}
 void ip_tcp(struct ip_in *in, struct ip_pkt *p);
 bool ip_rate(struct ip_bucket *b, uint64_t now, uint64_t rate);
 void ip_bump(struct sl_ip *ip);

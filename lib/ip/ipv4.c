@@ -67,7 +67,7 @@ static bool source_ok(struct ip_in *in, const struct ip_pkt *p)
 	    s->b[12] == 0)
 		return false;
 	/* Our own address from outside: forged, LAND among others. */
-	return !sl_ip_is_local(in->sq, p->vrf, s) && p->dst.b[12] != 127;
+	return !ip_is_local(in->sq, &in->src, p->vrf, s) && p->dst.b[12] != 127;
 }
 
 static bool header_ok(struct ip_in *in, struct ip_pkt *p, uint32_t *hl, uint32_t *total)
@@ -154,7 +154,7 @@ void ip_input4(struct ip_in *in, struct ip_pkt *p)
 	h = rte_pktmbuf_mtod_offset(p->m, const uint8_t *, p->off);
 	p->src = rd_addr4(h + 12);
 	p->dst = rd_addr4(h + 16);
-	if (SL_UNLIKELY(!sl_ip_is_local(sq, p->vrf, &p->dst))) {
+	if (SL_UNLIKELY(!ip_is_local(sq, &in->dst, p->vrf, &p->dst))) {
 		ip_not_ours(in, p, &sq->ctr.ip_in_not_local);
 		return;
 	}

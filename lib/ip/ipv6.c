@@ -81,7 +81,7 @@ static bool source_ok(struct ip_in *in, const struct ip_pkt *p)
 		return true;
 	if (sl_addr_eq(&p->src, &loop) || sl_addr_eq(&p->dst, &loop))
 		return false;
-	return sl_addr_any(&p->src) || !sl_ip_is_local(in->sq, p->vrf, &p->src);
+	return sl_addr_any(&p->src) || !ip_is_local(in->sq, &in->src, p->vrf, &p->src);
 }
 
 /* Multicast that we listen to: all-nodes, and the solicited-node groups of our addresses, tentative
@@ -109,7 +109,7 @@ static bool our_group(struct ip_in *in, const struct ip_pkt *p)
 /* Is it for us? Tentative addresses take neighbour discovery only, which nd.c sees to. */
 static bool dst_ok(struct ip_in *in, const struct ip_pkt *p)
 {
-	if (SL_LIKELY(sl_ip_is_local(in->sq, p->vrf, &p->dst)))
+	if (SL_LIKELY(ip_is_local(in->sq, &in->dst, p->vrf, &p->dst)))
 		return true;
 	if (p->flags & SL_PKT_LOCAL)
 		return false;

@@ -10,16 +10,27 @@
 #define TX_FLAGS_TCP4 (RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_TCP_CKSUM)
 #define TX_FLAGS_TCP6 (RTE_MBUF_F_TX_IPV6 | RTE_MBUF_F_TX_TCP_CKSUM)
 
-static uint32_t sum_bytes(const void *p, uint32_t len)
+/* RFC 1071 2 (C): sums of larger words, carries added back in, fold to the same. */
+static inline uint32_t sum_bytes(const void *p, uint32_t len)
 {
 	const uint8_t *b = p;
-	uint64_t s = 0;
+	uint64_t s = 0, c = 0;
 
-	for (; len >= 4; len -= 4, b += 4) {
+	for (; len >= 32; len -= 32, b += 32) {
+		uint64_t w[4];
+
+		memcpy(w, b, sizeof(w));
+		for (int i = 0; i < 4; i++)
+			c += __builtin_add_overflow(s, w[i], &s);
+	}
+	s = (s & 0xffffffff) + (s >> 32) + c;
+	while (len >= 4) {
 		uint32_t w;
 
 		memcpy(&w, b, 4);
 		s += w;
+		len -= 4;
+		b += 4;
 	}
 	if (len >= 2) {
 		uint16_t w;

@@ -116,26 +116,6 @@ static bool take(struct sluice_squeue *sq)
 
 #define GEN(word) ((uint32_t)((word) >> 32))
 
-struct sl_door *sl_door_of(struct sluice_stack *st, sluice_conn_t c)
-{
-	uint32_t sq = SL_HANDLE_SQ(c), idx = SL_HANDLE_IDX(c);
-
-	if (sq >= st->nsq || idx == 0 || idx > st->params.max_connections)
-		return NULL;
-	return &st->sq[sq]->doors[idx];
-}
-
-bool sl_handle_live(struct sluice_stack *st, sluice_conn_t c)
-{
-	struct sl_door *d = sl_door_of(st, c);
-	uint64_t w;
-
-	if (d == NULL)
-		return false;
-	w = atomic_load_explicit(&d->word, memory_order_acquire);
-	return GEN(w) == SL_HANDLE_GEN(c) && (w & SL_BELL_OPEN) != 0;
-}
-
 int sl_ring(struct sluice_stack *st, sluice_conn_t c, uint32_t bits)
 {
 	struct sl_door *d = sl_door_of(st, c);

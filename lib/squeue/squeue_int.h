@@ -42,7 +42,8 @@ enum sl_bell {
 	SL_BELL_FLOWCTRL = 1u << 3, /* clr_flowctrl */
 	SL_BELL_CLOSE = 1u << 4,
 	SL_BELL_ABORT = 1u << 5,
-	SL_BELL_ALL = (1u << 6) - 1,
+	SL_BELL_ROOM = 1u << 6,	    /* a sender was refused: it wants txq_full(false) */
+	SL_BELL_ALL = (1u << 7) - 1,
 	SL_BELL_OPEN = 1u << 29, /* the slot lives: between sl_door_open and sl_door_close */
 	SL_BELL_CLOSED_ONCE = 1u << 30, /* close or abort was asked: sticky, a second one gets -EALREADY */
 	SL_BELL_QUEUED = 1u << 31,  /* stands in the entry list */
@@ -254,13 +255,29 @@ struct rte_mbuf *sl_inbox_take(struct sluice_squeue *sq, uint32_t idx);
 uint32_t sl_door_open(struct sluice_squeue *sq, uint32_t idx);
 void sl_door_close(struct sluice_squeue *sq, uint32_t idx);
 /** Door of a handle, NULL when squeue or index are out of range (the generation may be stale). Any thread. */
-struct sl_door *sl_door_of(struct sluice_stack *st, sluice_conn_t c);
+static inline struct sl_door *sl_door_of(struct sluice_stack *st, sluice_conn_t c)
+{
+	uint32_t sq = SL_HANDLE_SQ(c), idx = SL_HANDLE_IDX(c);
+
+	if (sq >= st->nsq || idx == 0 || idx > st->params.max_connections)
+		return NULL;
+	return &st->sq[sq]->doors[idx];
+}
 static inline bool sl_door_has_inbox(const struct sl_door *d)
 {
 	return atomic_load_explicit(&d->inbox, memory_order_acquire) != 0;
 }
 /** Is the generation current? Any thread. */
-bool sl_handle_live(struct sluice_stack *st, sluice_conn_t c);
+static inline bool sl_handle_live(struct sluice_stack *st, sluice_conn_t c)
+{
+	struct sl_door *d = sl_door_of(st, c);
+	uint64_t w;
+
+	if (d == NULL)
+		return false;
+	w = atomic_load_explicit(&d->word, memory_order_acquire);
+	return (uint32_t)(w >> 32) == SL_HANDLE_GEN(c) && (w & SL_BELL_OPEN) != 0;
+}
 
 /** The engine under sluice_synch_call, for library operations too (tag = enum sl_op). Errors as there, -EXDEV, -ENOBUFS. */
 int64_t sl_synch_call(struct sluice_stack *st, unsigned int sq_id, unsigned int tag, sluice_conn_t c, const struct sluice_args *args);

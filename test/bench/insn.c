@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What instructions.sh counts under callgrind: one established connection between two stacks over a
+ * wire that does checksums, as a NIC would, in virtual time. Each round the left side sends BURST
+ * full segments and the right side receives them in one pass. The two passes that count are
+ * functions of their own, so that callgrind can be told to look at nothing else:
+ *
+ *	insn_send	sluice_send of each segment, and the pass that transmits them
+ *	insn_receive	the pass that receives them, recv and consume in it, and the ACKs it causes
+ *	insn_idle	a pass that finds nothing
+ *
+ * usage: insn BURST ROUNDS
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <rte_eal.h>
+#include <rte_mbuf.h>
+#include <sluice/sluice.h>
+
+#define SEGMENT 1448 /* 1500 - IPv4 - TCP - timestamps */
+#define WARM 200     /* rounds before callgrind's count begins to matter: slow start is over */
+
+#define MUST(cond)                                                                    \
+	do {                                                                          \
+		if (!(cond)) {                                                        \
+			fprintf(stderr, "%s:%d: %s failed\n", __FILE__, __LINE__, #cond); \
+			exit(1);                                                      \
+		}                                                                     \
+	} while (0)
+
+static struct sluice_stack *st[2];
+static struct sluice_squeue *sq[2];
+static struct rte_mempool *pool;
+static sluice_conn_t sender;
+static bool connected;
+static uint64_t received, now = SLUICE_SEC(1);
+
+void insn_send(struct rte_mbuf **m, unsigned int n);
+void insn_receive(void);
+void insn_idle(void);
+
+static void on_connected(void *arg, sluice_conn_t c, uint32_t connid)
+{
+	connected = true;
+}
+
+static int on_recv(void *arg, sluice_conn_t c, size_t avail, bool push)
+{
+	MUST(sluice_consume(st[1], c, avail) == 0);
+	received += avail;
+	return 0;
+}
+
+static const struct sluice_upcalls ups = {
+    .size = sizeof(ups), .connected = on_connected, .recv = on_recv};
+
+static int on_newconn(void *arg, sluice_conn_t listener, sluice_conn_t eager, void **up_arg,
+    const struct sluice_upcalls **up)
+{
+	*up = &ups;
+	return sluice_accept(st[1], listener, eager);
+}
+
+static const struct sluice_upcalls listener_ups = {
+    .size = sizeof(listener_ups), .newconn = on_newconn};
+
+static void make_stack(unsigned int i, struct sluice_driver wire)
+{
+	struct sluice_if_params ifp = {
+	    .size = sizeof(ifp), .name = "wire0", .vlan = {SLUICE_VLAN_NONE, SLUICE_VLAN_NONE}};
+	struct sluice_stack_params sp = {.size = sizeof(sp),
+	    .name = i == 0 ? "left" : "right",
+	    .nsqueues = 1,
+	    .max_connections = 256,
+	    .hdr_pool = pool,
+	    .data_pool = pool,
+	    .seed = i + 1};
+	struct sluice_txn *txn;
+	const char *why = NULL;
+
+	MUST(sluice_stack_create(&sp, &st[i], &why) == 0);
+	MUST(sluice_port_add(st[i], wire) == 0);
+	MUST(sluice_txn_begin(st[i], &txn) == 0);
+	MUST(sluice_if_add(txn, &ifp) == 0);
+	MUST(sluice_addr_add(txn, "wire0", i == 0 ? "10.0.0.1/24" : "10.0.0.2/24", false) == 0);
+	MUST(sluice_tunable_set(txn, "ip.dad_probes", 0) == 0);
+	MUST(sluice_txn_commit(txn, &why) == 0);
+	sq[i] = sluice_squeue(st[i], 0);
+}
+
+static void settle(uint64_t ns)
+{
+	for (uint64_t end = now + ns; now < end; now += 10000)
+		for (unsigned int i = 0; i < 2; i++)
+			while (sluice_squeue_poll(sq[i], now, 0) > 0)
+				;
+}
+
+static void open_connection(void)
+{
+	struct sockaddr_in sa = {.sin_family = AF_INET,
+	    .sin_port = htons(7000),
+	    .sin_addr.s_addr = htonl(0x0a000002)};
+	struct sluice_wire_params wp = {.size = sizeof(wp),
+	    .nqueues = {1, 1},
+	    .depth = 1024,
+	    .caps = SLUICE_CAP_TX_IP4_CKSUM | SLUICE_CAP_TX_L4_CKSUM | SLUICE_CAP_RX_CKSUM};
+	struct sluice_driver wire[2];
+	sluice_conn_t l;
+
+	MUST(sluice_wire_create(&wp, wire) == 0);
+	for (unsigned int i = 0; i < 2; i++)
+		make_stack(i, wire[i]);
+	settle(SLUICE_MS(1));
+	MUST(sluice_create(st[1], AF_INET, SOCK_STREAM, 0, 0, 0, &l) == 0);
+	MUST(sluice_activate(st[1], l, &listener_ups, NULL) == 0);
+	MUST(sluice_bind(st[1], l, (struct sockaddr *)&sa, sizeof(sa)) == 0);
+	MUST(sluice_listen(st[1], l, 8) == 0);
+	MUST(sluice_create(st[0], AF_INET, SOCK_STREAM, 0, 0, 0, &sender) == 0);
+	MUST(sluice_activate(st[0], sender, &ups, NULL) == 0);
+	MUST(sluice_connect(st[0], sender, (struct sockaddr *)&sa, sizeof(sa), NULL) ==
+	     -EINPROGRESS);
+	settle(SLUICE_MS(20));
+	MUST(connected);
+}
+
+__attribute__((noinline)) void insn_send(struct rte_mbuf **m, unsigned int n)
+{
+	for (unsigned int i = 0; i < n; i++)
+		MUST(sluice_send(st[0], sender, m[i], 0) == 0);
+	MUST(sluice_squeue_poll(sq[0], now, 0) >= 0);
+}
+
+__attribute__((noinline)) void insn_receive(void)
+{
+	MUST(sluice_squeue_poll(sq[1], now, 0) >= 0);
+}
+
+__attribute__((noinline)) void insn_idle(void)
+{
+	MUST(sluice_squeue_poll(sq[0], now, 0) == 0);
+}
+
+static void round_of(unsigned int burst, bool counted)
+{
+	struct rte_mbuf *m[64];
+	uint64_t before = received;
+
+	MUST(rte_pktmbuf_alloc_bulk(pool, m, burst) == 0);
+	for (unsigned int i = 0; i < burst; i++)
+		memset(rte_pktmbuf_append(m[i], SEGMENT), 'x', SEGMENT);
+	now += 10000;
+	if (counted) {
+		insn_send(m, burst);
+		insn_receive();
+	} else {
+		for (unsigned int i = 0; i < burst; i++)
+			MUST(sluice_send(st[0], sender, m[i], 0) == 0);
+		MUST(sluice_squeue_poll(sq[0], now, 0) >= 0);
+		MUST(sluice_squeue_poll(sq[1], now, 0) >= 0);
+	}
+	/* All in one pass each, or the counts would mean something else. */
+	MUST(!counted || received == before + (uint64_t)burst * SEGMENT);
+	while (sluice_squeue_poll(sq[0], now, 0) > 0)
+		;
+	if (counted)
+		insn_idle();
+}
+
+int main(int argc, char **argv)
+{
+	static char words[][16] = {"insn", "--no-huge", "--no-pci", "--no-shconf", "--no-telemetry",
+	    "-m", "64", "-l", "0", "--log-level", "error"};
+	char *eal[RTE_DIM(words) + 1] = {NULL};
+	unsigned int burst = argc == 3 ? (unsigned int)atoi(argv[1]) : 0;
+	unsigned int rounds = argc == 3 ? (unsigned int)atoi(argv[2]) : 0;
+
+	if (burst == 0 || burst > 64 || rounds == 0) {
+		fprintf(stderr, "usage: insn BURST ROUNDS (burst up to 64)\n");
+		return 2;
+	}
+	for (unsigned int i = 0; i < RTE_DIM(words); i++)
+		eal[i] = words[i];
+	MUST(rte_eal_init((int)RTE_DIM(words), eal) >= 0);
+	pool = rte_pktmbuf_pool_create("insn", 8191, 256, 0, RTE_MBUF_DEFAULT_BUF_SIZE, -1);
+	MUST(pool != NULL);
+	open_connection();
+	for (unsigned int i = 0; i < WARM; i++)
+		round_of(burst, false);
+	settle(SLUICE_MS(100));
+	for (unsigned int i = 0; i < rounds; i++)
+		round_of(burst, true);
+	for (unsigned int i = 0; i < 2; i++) {
+		MUST(sluice_squeue_release(sq[i]) == 0);
+		MUST(sluice_stack_destroy(st[i], NULL) == 0);
+	}
+	rte_mempool_free(pool);
+	return rte_eal_cleanup() == 0 ? 0 : 1;
+}

@@ -1,0 +1,57 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# Instructions per segment, counted by callgrind: they do not depend on the machine's load, so a
+# change of a few is a change of the code. Prints them beside the reference (instructions.txt).
+#
+# usage: test/bench/instructions.sh [BUILD_DIR] [--update]
+#   BUILD_DIR  a release build with tests (default: build/release, made when absent)
+#   --update   write the new counts into instructions.txt
+set -eu
+cd "$(dirname "$0")/../.."
+build=build/release update=no
+for a in "$@"; do
+	case $a in
+	--update) update=yes ;;
+	*) build=$a ;;
+	esac
+done
+ref=test/bench/instructions.txt
+rounds=500
+
+[ -d "$build" ] || meson setup "$build" --buildtype=release >/dev/null
+ninja -C "$build" test/bench/insn >/dev/null
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+
+# count FUNCTION BURST: instructions within FUNCTION per round
+count()
+{
+	valgrind --tool=callgrind --collect-atstart=no --toggle-collect="$1" \
+		--callgrind-out-file="$tmp/out" "$build/test/bench/insn" "$2" $rounds >"$tmp/log" 2>&1 ||
+		{ cat "$tmp/log" >&2; exit 1; }
+	awk -v r=$rounds '/^(summary|totals):/ { n = $2 } END { printf "%.0f\n", n / r }' "$tmp/out"
+}
+
+{
+	for burst in 1 32; do
+		for what in receive send; do
+			n=$(count insn_$what $burst)
+			echo "$what $burst $((n / burst))"
+		done
+	done
+	echo "idle 1 $(count insn_idle 1)"
+} >"$tmp/new"
+
+echo "instructions per segment of 1448 bytes (checksums by the port)"
+awk 'NR == FNR { if ($1 !~ /^#/) old[$1 " " $2] = $3; next }
+	{ o = old[$1 " " $2]; name = $1 == "idle" ? "pass without work" : $1 ", burst of " $2
+	  printf "%-22s %6d", name, $3
+	  if (o) printf "   reference %6d   %+.1f %%", o, ($3 - o) * 100 / o
+	  printf "\n" }' "$(if [ -f $ref ]; then echo $ref; else echo /dev/null; fi)" "$tmp/new"
+if [ $update = yes ]; then
+	{
+		echo "# Instructions per segment: what, burst, count. Written by test/bench/instructions.sh --update"
+		echo "# $(cc --version | head -1); DPDK $(pkg-config --modversion libdpdk); release build"
+		cat "$tmp/new"
+	} >$ref
+fi
