@@ -309,7 +309,8 @@ static uint32_t may_send(
 	uint32_t usable = seq_gt(right, c->snd_nxt) ? right - c->snd_nxt : 0, cwnd = c->cc.cwnd,
 		 len, most = seg;
 
-	if (c->dupacks > 0 && c->dupacks < 3 && !(c->flags & SL_C_RECOVERY))
+	/* With SACK, pipe has shrunk by what duplicates reported already (RFC 6675 section 5). */
+	if (c->dupacks > 0 && c->dupacks < 3 && !(c->flags & (SL_C_RECOVERY | SL_C_SACK)))
 		cwnd += c->dupacks * c->mss;
 	len = RTE_MIN(avail, usable);
 	if (len > (cwnd > pipe ? cwnd - pipe : 0)) {

@@ -169,7 +169,8 @@ static void find_losses(struct sl_conn *c)
 static void enter_recovery(struct sluice_squeue *sq, struct sl_conn *c)
 {
 	uint32_t flight = sl_flight(c) - c->pipe_sacked;
-	struct sl_cc_ev ev = event(sq, c, 0, sl_flight(c));
+	/* Without what limited transmit added beyond cwnd (RFC 5681 3.2, step 2). */
+	struct sl_cc_ev ev = event(sq, c, 0, RTE_MIN(sl_flight(c), c->cc.cwnd));
 
 	c->flags |= SL_C_RECOVERY;
 	c->recover = c->snd_max;
@@ -193,6 +194,8 @@ static void prr(struct sl_conn *c, uint32_t newly, bool advanced)
 	uint32_t pipe = sl_pipe(c), ssthresh = c->cc.ssthresh;
 	int64_t sndcnt;
 
+	if (c->prr_delivered == 0) /* what was delivered at the entry counts on both sides */
+		c->recover_fs += newly;
 	c->prr_delivered += newly;
 	if (pipe > ssthresh) {
 		sndcnt = (int64_t)(((uint64_t)c->prr_delivered * ssthresh + c->recover_fs - 1) /
@@ -235,7 +238,7 @@ struct sl_rec *sl_recovery_next(struct sluice_squeue *sq, struct sl_conn *c)
 	if (r == NULL)
 		return NULL;
 	/* The head may always go: it is what the connection waits for. */
-	if (pipe > 0 && pipe + RTE_MIN(rec_len(r), c->mss) > c->cc.cwnd)
+	if (r != c->rec_head && pipe > 0 && pipe + RTE_MIN(rec_len(r), c->mss) > c->cc.cwnd)
 		return NULL;
 	return r;
 }
@@ -514,7 +517,8 @@ bool sl_ack_process(struct sluice_squeue *sq, struct sl_conn *c, const struct sl
 		if ((c->flags & SL_C_RECOVERY) && (c->flags & SL_C_SACK))
 			prr(c, (uint32_t)(c->delivered - before), advanced);
 	}
-	if (advanced || c->pipe_lost > 0)
+	if (advanced || news ||
+	    c->pipe_lost > 0) /* SACKed bytes have left the pipe: others may go */
 		sl_output_schedule(sq, c);
 	return true;
 }
