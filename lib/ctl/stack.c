@@ -167,6 +167,7 @@ static void free_stack(struct sluice_stack *st, struct sluice_leaks *leaks)
 		 * layer. */
 		if (st->sq[i]->ip != NULL)
 			sl_ip_destroy(st->sq[i]);
+		local.timers += sl_app_timers(st->sq[i]);
 		sl_squeue_destroy(st->sq[i], &local.calls);
 	}
 	if (st->tcp_master != NULL)
