@@ -437,7 +437,8 @@ int main(int argc, char **argv)
 	pthread_join(server.thread, NULL);
 	pthread_join(client.thread, NULL);
 
-	want(server.error == 0 && client.error == 0, "a connection broke");
+	check(-server.error, "connection of the server");
+	check(-client.error, "connection of the client");
 	want(client.sent == TOTAL && server.received == TOTAL && client.received == TOTAL,
 	    "bytes are missing");
 	take_down(&server);

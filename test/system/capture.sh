@@ -47,7 +47,7 @@ capture() {
 	wait_until 15 test -s "$tmp/cap" || die "dumpcap does not start"
 	start_in "$cli" "$tmp" peer "${python[@]}" "$here/peer.py" connect "$our_addr" $port "${p_file[@]}"
 	peer=$started
-	ended "$peer" $((60 + mib)) peer
+	ended "$peer" $((25 + mib / 4)) peer
 	[ "$rc" = 0 ] || die "the kernel's end failed ($rc)"
 	drops=$(($(device_drops) - before))
 	ended "$x" 30 xfer

@@ -113,14 +113,17 @@ eal() {
 	    --vdev "$vdev"
 }
 
-has_device() {
-	ip -n "$cli" link show dev "$1"
+# port_started: the port sets the device's hardware address while it is made, and again when it starts; that the stack
+# asks for all multicast is what comes after.
+port_started() {
+	ip -n "$cli" link show dev slt0 | grep -q ALLMULTI
 }
 
-# kernel_end: with a TAP the kernel's device comes with the process that opened it.
+# kernel_end: with a TAP the kernel's device comes with the process that opened it. Its address is changed, as the port
+# keeps the one that the device had.
 kernel_end() {
 	[ "$link" = tap ] || return 0
-	wait_until 15 has_device slt0 || die "no TAP device"
+	wait_until 15 port_started || die "no TAP device"
 	wait_until 15 tap_configured || die "cannot configure the TAP device"
 }
 

@@ -35,7 +35,7 @@ one() {
 		x=$started
 		kernel_end
 	fi
-	ended "$peer" $((60 + mib)) peer
+	ended "$peer" $((25 + mib / 4)) peer
 	[ "$rc" = 0 ] || die "$role $dir IPv$v: the kernel's end failed ($rc)"
 	ended "$x" 30 xfer
 	[ "$rc" = 0 ] || die "$role $dir IPv$v: xfer failed ($rc)"
