@@ -314,6 +314,8 @@ static void insert(
 		if (i < r->n && seq_le(r->b[i].start, seq)) {
 			keep = RTE_MIN(r->b[i].end - seq, len);
 			sl_rcv_dsack(c, seq, seq + keep);
+			/* The block of a duplicate follows its DSACK (RFC 2883 section 4). */
+			note_recent(r, &r->b[i], seq);
 			sl_chain_chop(&m, keep);
 			seq += keep;
 			len -= keep;
