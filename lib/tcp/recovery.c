@@ -473,6 +473,10 @@ static void update_window(struct sluice_squeue *sq, struct sl_conn *c, const str
 		if (before == 0) {
 			sl_conn_timer_cancel(sq, c, SL_T_PERSIST);
 			c->rtx_shift = 0;
+			/* What lies beyond the ACK was sent into a closed window, as a probe. */
+			for (struct sl_rec *r = c->rec_head; r != NULL; r = r->next)
+				if (seq_ge(r->start, seg->ack))
+					mark_lost(c, r);
 		}
 		sl_output_schedule(sq, c);
 	}

@@ -125,7 +125,10 @@ extern const struct sluice_upcalls script_upcalls;
 #define CTR(s, name) script_ctr(s, offsetof(struct sluice_counters, name))
 #define WANT(s, f, q, a, n)                                       \
 	do {                                                      \
-		struct out *o_ = script_out(s);                   \
+		struct out *o_;                                   \
+		if ((s)->next >= (s)->nout)                       \
+			fail_msg("nothing was sent");             \
+		o_ = script_out(s);                               \
 		assert_int_equal(o_->flags & ~P, (f) & ~P);       \
 		assert_int_equal(o_->seq, (uint32_t)(q));         \
 		if ((f)&A)                                        \
