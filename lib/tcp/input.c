@@ -219,7 +219,7 @@ static bool fast_path(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg
 
 static bool paws_ok(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg)
 {
-	if (!(c->flags & SL_C_TS) || (seg->flags & (SL_TH_RST | SL_TH_SYN)))
+	if (!(c->flags & SL_C_TS) || (seg->flags & SL_TH_RST))
 		return true;
 	if (!seg->o.has_ts) {
 		SL_COUNT(sq, tcp_in_no_ts);

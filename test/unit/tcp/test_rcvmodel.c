@@ -321,6 +321,39 @@ static void four_thousand_holes(void **state)
 	close_conn();
 }
 
+/* Small segments in large buffers, some of them late: copied together where they can be, and never
+ * anything else than the stream. */
+static void small_and_late(void **state)
+{
+	sl_rng_seed(&rng, 99, 1);
+	open_conn(0u - 1000);
+	conn->rcvbuf = 20000;
+	for (uint32_t off = 0; off < 6000; off += 20) {
+		/* Every eighth comes last of its eight. */
+		for (uint32_t k = 0; k < 8 && off + 20 * k < 6000; k++) {
+			uint32_t at = off + 20 * ((k + 1) % 8);
+			struct rte_mbuf *m = rte_pktmbuf_alloc(scr->pool);
+			struct sl_seg seg = {.seq = base + at, .len = 20, .m = m};
+
+			assert_non_null(m);
+			memset(rte_pktmbuf_append(m, 20), (int)(at / 20 + 1), 20);
+			(void)sl_rcv_data(scr->sq, conn, &seg);
+			sl_rcv_check(conn);
+			model_push(at, 20, (uint8_t)(at / 20 + 1), at + 1);
+			assert_int_equal(conn->rcv_nxt, base + model.nxt);
+		}
+		off += 140;
+		if (off % 1600 == 1420)
+			read_some(60);
+	}
+	assert_true(scr->sq->ctr.tcp_rx_compact > 10);
+	while (conn->rcvq_bytes > 0)
+		read_some(700);
+	assert_int_equal(model.read, model.nxt);
+	assert_int_equal(model.nxt, 5920); /* the last eight are not complete */
+	close_conn();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -330,6 +363,7 @@ int main(void)
 	    cmocka_unit_test(fin_and_what_contradicts_it),
 	    cmocka_unit_test(dsack_before_its_block),
 	    cmocka_unit_test(four_thousand_holes),
+	    cmocka_unit_test(small_and_late),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
