@@ -195,7 +195,8 @@ static void ethdev_caps(struct ethdev *d, const struct sluice_ethdev_params *p,
 		d->caps |= SLUICE_CAP_TX_VLAN;
 	if ((tx & RTE_ETH_TX_OFFLOAD_TCP_TSO) && (tx & RTE_ETH_TX_OFFLOAD_TCP_CKSUM)) {
 		d->caps |= SLUICE_CAP_TX_TSO;
-		d->tso_max = !strcmp(drv, "net_tap") ? ETHDEV_TSO_MAX_TAP : ETHDEV_TSO_MAX;
+		d->tso_short = !strcmp(drv, "net_tap");
+		d->tso_max = d->tso_short ? ETHDEV_TSO_MAX_TAP : ETHDEV_TSO_MAX;
 	}
 }
 

@@ -90,9 +90,11 @@ static int up_newconn(void *arg, sluice_conn_t listener, sluice_conn_t eager, vo
 {
 	struct node *n = arg;
 
-	(void)listener, (void)up;
+	(void)up;
 	n->conn = eager;
 	*up_arg = n;
+	/* What is not accepted when its listener closes is reset. */
+	check(sluice_accept(n->st, listener, eager), "accept");
 	return 0;
 }
 
