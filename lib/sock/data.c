@@ -177,8 +177,11 @@ ssize_t sluice_send_copy(
 
 	if (room < 0 || len == 0)
 		return room < 0 ? room : 0;
-	if (room == 0)
+	if (room == 0) {
+		if (here(st, h) != NULL)
+			SL_COUNT(squeue_of(st, h), tcp_send_eagain);
 		return -EAGAIN;
+	}
 	if (len > (size_t)room)
 		len = (size_t)room;
 	while (done < len) {

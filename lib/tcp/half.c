@@ -182,6 +182,8 @@ void sl_half_syn(
 	h->idx = idx;
 	h->key = seg->pkt->key;
 	h->timer.kind = SL_TIMER_HALF;
+	h->flow.ttl = g->opt.ttl;
+	h->flow.tos = g->opt.tos;
 	if (sl_flow_init(sq, &h->flow, &h->key, SL_FLOW_HALF) < 0) {
 		sl_slab_free(&t->halves, idx);
 		return; /* counted by the route lookup */

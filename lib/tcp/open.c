@@ -367,6 +367,10 @@ static void connect_undo(struct sluice_squeue *sq, struct sl_conn *c, const stru
 {
 	sl_flow_fini(sq, &c->flow);
 	memset(&c->flow, 0, sizeof(c->flow));
+	if (c->opt != NULL) {
+		c->flow.ttl = c->opt->ttl;
+		c->flow.tos = c->opt->tos;
+	}
 	c->key = *was;
 	c->iss = 0;
 	c->flags &= ~SL_C_EPHEMERAL;

@@ -384,6 +384,8 @@ int sl_conn_from_group(struct sl_conn *c, const struct sl_group *g)
 	if (c->opt == NULL)
 		return -ENOMEM;
 	*c->opt = g->opt;
+	c->flow.ttl = g->opt.ttl; /* 0: the tunable's, by sl_flow_init */
+	c->flow.tos = g->opt.tos;
 	return 0;
 }
 
