@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * sluice_config_load on any bytes: it loads or it refuses with a reason and changes nothing; a file
+ * that was loaded once loads again; and the stack comes down whole.
+ */
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <sluice/sluice.h>
+
+#include "fuzz.h"
+#include "mpool.h"
+
+uint64_t fuzz_input_number;
+
+static int on_listener(void *arg, const struct sluice_ini_listener *l, bool add)
+{
+	unsigned int *n = arg;
+
+	FUZZ_MUST(l->name != NULL && l->addr != NULL);
+	*n += add ? 1 : 0;
+	return *n % 8 == 7 ? -EADDRINUSE : 0;
+}
+
+static void write_all(int fd, const uint8_t *data, size_t size)
+{
+	while (size > 0) {
+		ssize_t n = write(fd, data, size);
+
+		FUZZ_MUST(n > 0);
+		data += n;
+		size -= (size_t)n;
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct sluice_stack_params p = {
+	    .size = sizeof(p), .name = "ini", .nsqueues = 2, .max_connections = 16, .seed = 1};
+	struct sluice_wire_params wp = {.size = sizeof(wp), .nqueues = {1, 1}, .depth = 64};
+	struct sluice_leaks l = {.size = sizeof(l)};
+	struct rte_mempool *pool = tp_create(2048, 0);
+	struct sluice_driver wire[2];
+	struct sluice_stack *st;
+	char path[64], err[160];
+	unsigned int n = 0;
+	uint64_t before, after;
+	int fd, rc;
+
+	p.hdr_pool = pool;
+	FUZZ_MUST(pool != NULL && sluice_stack_create(&p, &st, NULL) == 0);
+	FUZZ_MUST(sluice_wire_create(&wp, wire) == 0);
+	FUZZ_MUST(sluice_port_add(st, wire[0]) == 0);
+	fd = memfd_create("ini", 0);
+	FUZZ_MUST(fd >= 0);
+	write_all(fd, data, size);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	FUZZ_MUST(sluice_tunable_get(st, "ip.ttl", &before) == 0);
+	memset(err, 'x', sizeof(err));
+	rc = sluice_config_load(st, path, err, sizeof(err), on_listener, &n);
+	if (rc < 0) {
+		FUZZ_MUST(memchr(err, '\0', sizeof(err)) != NULL && err[0] != '\0');
+		FUZZ_MUST(sluice_tunable_get(st, "ip.ttl", &after) == 0 && before == after);
+	} else {
+		rc = sluice_config_load(st, path, err, sizeof(err), NULL, NULL);
+		FUZZ_MUST(rc == 0);
+	}
+	for (unsigned int i = 0; i < 4; i++) {
+		FUZZ_MUST(sluice_squeue_poll(sluice_squeue(st, 0), SLUICE_SEC(1) + i, 0) >= 0);
+		FUZZ_MUST(sluice_squeue_poll(sluice_squeue(st, 1), SLUICE_SEC(1) + i, 0) >= 0);
+	}
+	close(fd);
+	FUZZ_MUST(sluice_stack_destroy(st, &l) == 0 && l.records == 0 && l.connections == 0);
+	wire[1].ops->destroy(wire[1].ctx);
+	FUZZ_MUST(tp_out(pool) == 0);
+	tp_destroy(pool);
+	return 0;
+}
