@@ -118,7 +118,8 @@ void sl_sock_sent(struct sluice_squeue *sq, struct sl_conn *c, bool refused)
 	sl_sendq_room(sq, c);
 }
 
-int sluice_send(struct sluice_stack *st, sluice_conn_t h, struct rte_mbuf *m, unsigned int flags)
+static int send_chain(
+    struct sluice_stack *st, sluice_conn_t h, struct rte_mbuf *m, unsigned int flags)
 {
 	struct sl_door *d;
 	struct sl_conn *c;
@@ -152,6 +153,13 @@ int sluice_send(struct sluice_stack *st, sluice_conn_t h, struct rte_mbuf *m, un
 	sl_sock_append(squeue_of(st, h), c, m, flags);
 	check_full(squeue_of(st, h), c);
 	return 0;
+}
+
+/* What the caller says must not look like our own flag: `closed` would wait for a zcopy_notify that
+ * never comes. */
+int sluice_send(struct sluice_stack *st, sluice_conn_t h, struct rte_mbuf *m, unsigned int flags)
+{
+	return send_chain(st, h, m, flags & (SLUICE_MSG_OOB | SLUICE_MSG_MORE));
 }
 
 ssize_t sluice_sendable(struct sluice_stack *st, sluice_conn_t h)
@@ -361,7 +369,7 @@ int sluice_send_external(struct sluice_stack *st, sluice_conn_t h, void *buf, ui
 	m->data_len = (uint16_t)len;
 	m->pkt_len = (uint32_t)len;
 	atomic_fetch_add_explicit(&z->zc->refs, 1, memory_order_relaxed);
-	rc = sluice_send(st, h, m, flags | SL_MSG_ZC);
+	rc = send_chain(st, h, m, (flags & (SLUICE_MSG_OOB | SLUICE_MSG_MORE)) | SL_MSG_ZC);
 	if (rc < 0) {
 		/* Nobody is told of a send that failed: with one reference more the mbuf does not
 		 * call back. */

@@ -104,6 +104,9 @@ static void make(struct sluice_squeue *sq, struct sl_conn *c, enum sl_deferred w
 
 	if (c->up == NULL)
 		return;
+	/* A bell that was rung before the end (shutdown, a refused send) may be heard after it. */
+	if (c->last_up == SLUICE_UP_DISCONNECTED + 1 && what != SL_D_CLOSED)
+		return;
 	switch (what) {
 	case SL_D_CONNECTED:
 		MAKE(SLUICE_UP_CONNECTED, connected, atomic_load(&sl_conn_door(sq, c)->pub.connid));
