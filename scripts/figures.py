@@ -15,10 +15,10 @@ RR = ["--engine", "rr", "--size", "64"]
 STREAM = ["--engine", "stream", "--connections", "1"]
 # name, field, scale, unit, options, options of sluice alone
 ROWS = [
-    ("rr, 64 B, 1 connection", "transactions_per_s", 1e3, "k/s", RR + ["--connections", "1"], []),
-    ("rr, 64 B, 64 connections", "transactions_per_s", 1e3, "k/s", RR + ["--connections", "64"], []),
+    ("rr, 64 B, 1 connection", "transactions_per_s", 1e6, "M/s", RR + ["--connections", "1"], []),
+    ("rr, 64 B, 64 connections", "transactions_per_s", 1e6, "M/s", RR + ["--connections", "64"], []),
     ("stream, 1500-byte frames, software checksums", "gbit_per_s", 1, "Gbit/s", STREAM, []),
-    ("stream, 64 KB segments, no checksums, every byte read", "gbit_per_s", 1, "Gbit/s", STREAM,
+    ("stream, 64 KB segments, no checksums, every byte read", "gbit_per_s", 1, "Gbit/s", STREAM + ["--verify"],
      ["--tso", "--checksum", "off"]),
 ]
 
@@ -34,19 +34,27 @@ def run(lcores, options):
         return json.load(open(out.name))
 
 
+def shown(results, field, scale, unit):
+    """Median and range of a field, and the median of the middle latency where there is one."""
+    values = [r[field] / scale for r in results]
+    text = f"{statistics.median(values):.3g} {unit} ({min(values):.3g} to {max(values):.3g})"
+    if "rr" in results[0]["mode"]:
+        text += f", p50 {statistics.median(r['latency_ns']['p50'] for r in results) / 1e3:.3g} us"
+    return statistics.median(values), text
+
+
 def row(name, field, scale, unit, options, only, lcores):
     """Sluice and the kernel in turns, so that a busy minute of the machine hits both."""
     got = {"sluice": [], "kernel": []}
-    timing = ["--duration", SECONDS + "s", "--warmup", "300ms"]
+    timing = ["--duration", SECONDS + "s", "--warmup", "200ms"]
     for _ in range(RUNS):
-        for stack, values in got.items():
+        for stack, results in got.items():
             extra = only if stack == "sluice" else []
-            values.append(run(lcores, timing + options + extra + ["--stack", stack])[field] / scale)
-    ours, theirs = (statistics.median(v) for v in got.values())
-    spread = f"{min(got['sluice']):.3g} to {max(got['sluice']):.3g}"
+            results.append(run(lcores, timing + options + extra + ["--stack", stack]))
+    ours, text = shown(got["sluice"], field, scale, unit)
+    theirs, text2 = shown(got["kernel"], field, scale, unit)
     where = "one for both" if "," not in lcores else "one each"
-    print(f"| {name} | {where} | {ours:.3g} {unit} ({spread}) | {theirs:.3g} {unit} | "
-          f"{ours / theirs:.1f} |", flush=True)
+    print(f"| {name} | {where} | {text} | {text2} | {ours / theirs:.1f} |", flush=True)
 
 
 def machine():

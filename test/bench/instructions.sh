@@ -4,11 +4,11 @@
 # change of a few is a change of the code. Prints them beside the reference (instructions.txt).
 #
 # usage: test/bench/instructions.sh [BUILD_DIR] [--update]
-#   BUILD_DIR  a release build with tests (default: build/release, made when absent)
+#   BUILD_DIR  a release build with tests (default: build/count, made when absent, without link-time optimization)
 #   --update   write the new counts into instructions.txt
 set -eu
 cd "$(dirname "$0")/../.."
-build=build/release update=no
+build=build/count update=no
 for a in "$@"; do
 	case $a in
 	--update) update=yes ;;
