@@ -84,7 +84,7 @@ struct rte_mempool *app_pool(
 	struct rte_mempool *mp;
 
 	snprintf(name, sizeof(name), "%.12s_%.8s", stack, what);
-	mp = rte_pktmbuf_pool_create(name, n, POOL_CACHE, 0, room, socket);
+	mp = sluice_ethdev_pool(name, n, POOL_CACHE, room, socket);
 	if (mp == NULL)
 		app_err("pool %s of %u buffers of %u bytes: %s (EAL option -m, or fewer --mbufs)",
 		    name, n, room, rte_strerror(rte_errno));

@@ -317,7 +317,8 @@ int sluice_setsockopt(
 			return -EINVAL;
 		memcpy(&on, val, sizeof(on));
 		atomic_store_explicit(&d->pub.nodelay, on != 0, memory_order_relaxed);
-		return 0;
+		/* What the Nagle algorithm holds back goes now; nobody waits for that. */
+		return on ? sl_ring(st, c, SL_BELL_DATA) : 0;
 	}
 	rc = call_conn(st, SL_OP_SETOPT, c, &args);
 	return rc == -ENOBUFS ? -ENOMEM : rc;
@@ -563,6 +564,8 @@ void sl_sock_bell(struct sluice_squeue *sq, uint32_t idx, uint32_t bits)
 		return;
 	if (bits & (SL_BELL_DATA | SL_BELL_ROOM))
 		sl_sock_sent(sq, c, (bits & SL_BELL_ROOM) != 0);
+	if ((bits & SL_BELL_DATA) && c->sndq_bytes > 0)
+		sl_output_schedule(sq, c);
 	if (bits & SL_BELL_SHUT_WR) {
 		sl_tcp_do_shutdown_wr(sq, c);
 		sl_up(sq, c, SL_D_SHUT_SEND);

@@ -143,14 +143,6 @@ static int get_nodelay(struct sluice_squeue *sq, struct sl_conn *c, int id)
 	return atomic_load_explicit(&sl_conn_door(sq, c)->pub.nodelay, memory_order_relaxed);
 }
 
-static int set_nodelay(struct sluice_squeue *sq, struct sl_conn *c, int id, int v)
-{
-	atomic_store_explicit(&sl_conn_door(sq, c)->pub.nodelay, v != 0, memory_order_relaxed);
-	if (v && c->state >= SLUICE_ESTABLISHED)
-		sl_output_schedule(sq, c);
-	return 0;
-}
-
 static int get_buf(struct sluice_squeue *sq, struct sl_conn *c, int rcv)
 {
 	return (int)(rcv ? c->rcvbuf : c->sndbuf);
@@ -224,7 +216,8 @@ static const struct opt_row table[] = {
     {SOL_SOCKET, SO_SNDBUF, OPT_INT, 2048, 1 << 30, get_buf, set_buf, 0},
     {SOL_SOCKET, SO_RCVBUF, OPT_INT, 2048, 1 << 30, get_buf, set_buf, 1},
     {SOL_SOCKET, SO_LINGER, OPT_LINGER, 0, 0, NULL, NULL, 0},
-    {IPPROTO_TCP, TCP_NODELAY, OPT_INT, 0, INT_MAX_, get_nodelay, set_nodelay, 0},
+    {IPPROTO_TCP, TCP_NODELAY, OPT_INT, 0, INT_MAX_, get_nodelay,
+	NULL /* needs no entry: sluice_setsockopt */, 0},
     {IPPROTO_TCP, TCP_CORK, OPT_INT, 0, INT_MAX_, get_flag, set_flag, SL_C_MORE},
     {IPPROTO_TCP, TCP_MAXSEG, OPT_INT, 88, 65495, get_stored, set_stored, ID_MAXSEG},
     {IPPROTO_TCP, TCP_KEEPIDLE, OPT_INT, 1, 32767, get_stored, set_stored, ID_KEEPIDLE},

@@ -428,7 +428,7 @@ static void log_line(void *arg, int level, const char *line)
 
 static struct rte_mempool *pool(const char *name, unsigned int n, uint16_t room)
 {
-	struct rte_mempool *mp = rte_pktmbuf_pool_create(name, n, 256, 0, room, SOCKET_ID_ANY);
+	struct rte_mempool *mp = sluice_ethdev_pool(name, n, 256, room, SOCKET_ID_ANY);
 
 	if (mp == NULL)
 		die("no memory for pool %s", name);

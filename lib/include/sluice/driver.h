@@ -101,6 +101,13 @@ struct sluice_ethdev_params {
 	const uint8_t *rss_key;	     /* 40 bytes; NULL: random (set-up only) */
 };
 
+/**
+ * A pool for receive: n mbufs of `room` bytes (headroom included). As rte_pktmbuf_pool_create, but that buffers lie without
+ * gaps also when pages are small (--no-huge): net_af_xdp hands the pool to the kernel as one array of buffers, and
+ * computes its size so. NULL with rte_errno. Control thread.
+ */
+SLUICE_API struct rte_mempool *sluice_ethdev_pool(const char *name, unsigned int n, unsigned int cache, uint16_t room, int socket);
+
 /** Wrap or set up a DPDK port. -EINVAL, -ENODEV, or what the port's set-up said. Control thread. */
 SLUICE_API int sluice_ethdev_create(const struct sluice_ethdev_params *p, struct sluice_driver *out);
 
