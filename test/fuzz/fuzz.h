@@ -14,13 +14,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 /* The input that runs, for messages; replay.c counts it. */
 extern uint64_t fuzz_input_number;
 
-#define FUZZ_MUST(cond)                                                                           \
-	do {                                                                                      \
-		if (!(cond)) {                                                                    \
-			fprintf(stderr, "%s:%d: input %llu: %s\n", __FILE__, __LINE__,            \
-			    (unsigned long long)fuzz_input_number, #cond);                        \
-			abort();                                                                  \
-		}                                                                                 \
+#define FUZZ_MUST(cond)                                                                \
+	do {                                                                           \
+		if (!(cond)) {                                                         \
+			fprintf(stderr, "%s:%d: input %llu: %s\n", __FILE__, __LINE__, \
+			    (unsigned long long)fuzz_input_number, #cond);             \
+			abort();                                                       \
+		}                                                                      \
 	} while (0)
 
 #endif

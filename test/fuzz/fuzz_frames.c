@@ -30,7 +30,14 @@ uint64_t fuzz_input_number;
 #define OUR_MAC 2, 0, 0, 0, 0, 1
 #define HER_MAC 2, 0, 0, 0, 0, 2
 
-enum { F_FIN = 1, F_SYN = 2, F_RST = 4, F_PSH = 8, F_ACK = 16, F_URG = 32 };
+enum {
+	F_FIN = 1,
+	F_SYN = 2,
+	F_RST = 4,
+	F_PSH = 8,
+	F_ACK = 16,
+	F_URG = 32
+};
 
 /* One tuple as its peer sees it. snd: what the stack has acknowledged; rcv: behind the last byte it
  * sent. */
@@ -114,8 +121,8 @@ static void seen(struct fuzz *f, const uint8_t *p, uint32_t len)
 		if (r->v6 != v6 || r->rport != dport || (r->lport != 0 && r->lport != sport))
 			continue;
 		r->lport = sport;
-		r->rcv = seq + dlen - hl + ((t->tcp_flags & F_SYN) != 0) +
-			 ((t->tcp_flags & F_FIN) != 0);
+		r->rcv =
+		    seq + dlen - hl + ((t->tcp_flags & F_SYN) != 0) + ((t->tcp_flags & F_FIN) != 0);
 		if (t->tcp_flags & F_ACK)
 			r->snd = rte_be_to_cpu_32(t->recv_ack);
 		if (hl >= 32 && !(t->tcp_flags & F_SYN) && ((const uint8_t *)t)[23] == 10)
@@ -631,8 +638,7 @@ static void connect_peer(struct fuzz *f, struct peer *r)
 	struct sockaddr_in a4 = {.sin_family = AF_INET,
 	    .sin_port = rte_cpu_to_be_16(r->rport),
 	    .sin_addr.s_addr = htonl(0x0a000002)};
-	struct sockaddr_in6 a6 = {
-	    .sin6_family = AF_INET6, .sin6_port = rte_cpu_to_be_16(r->rport)};
+	struct sockaddr_in6 a6 = {.sin6_family = AF_INET6, .sin6_port = rte_cpu_to_be_16(r->rport)};
 
 	a6.sin6_addr.s6_addr[0] = 0xfd;
 	a6.sin6_addr.s6_addr[15] = 2;
@@ -744,8 +750,7 @@ static void listen_on(struct fuzz *f, unsigned int i, int backlog)
 {
 	struct sockaddr_in a4 = {.sin_family = AF_INET, .sin_port = htons(80)};
 	struct sockaddr_in6 a6 = {.sin6_family = AF_INET6, .sin6_port = htons(81)};
-	const struct sockaddr *sa =
-	    i ? (const struct sockaddr *)&a6 : (const struct sockaddr *)&a4;
+	const struct sockaddr *sa = i ? (const struct sockaddr *)&a6 : (const struct sockaddr *)&a4;
 
 	FUZZ_MUST(sluice_create(f->st, sa->sa_family, SOCK_STREAM, 0, 0, 0, &f->listener[i]) == 0);
 	FUZZ_MUST(sluice_activate(f->st, f->listener[i], &ups, f) == 0);
@@ -786,8 +791,8 @@ static void set_up_peers(struct fuzz *f)
 		return;
 	(void)sluice_close(f->st, f->peer[5].c);
 	poll_some(f);
-	(void)segment(f, &f->peer[5], F_ACK | F_FIN, f->peer[5].snd, f->peer[5].rcv, 60000,
-	    syn_opts, 0, 0);
+	(void)segment(
+	    f, &f->peer[5], F_ACK | F_FIN, f->peer[5].snd, f->peer[5].rcv, 60000, syn_opts, 0, 0);
 	give(f, 0);
 	poll_some(f);
 }

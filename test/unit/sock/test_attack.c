@@ -377,7 +377,7 @@ static void mob_run(uint64_t seed)
 	static struct mob mob;
 	struct sluice_tunables t;
 	struct duo_params p = {
-	    .seed = seed, .max_connections = 16, .nsq = 1, .tun = {&t, &t}};
+	    .seed = seed, .max_connections = 16, .nsq = seed % 3 == 2 ? 2 : 1, .tun = {&t, &t}};
 	struct mob *b = &mob;
 	bool orderly;
 
@@ -417,7 +417,8 @@ static void mob_run(uint64_t seed)
 		}
 		for (unsigned int i = 0; i < b->nusers; i++)
 			if (b->user[i].active && !b->user[i].closed)
-				fail_msg("seed %lu: user %u was not closed", (unsigned long)seed, i);
+				fail_msg(
+				    "seed %lu: user %u was not closed", (unsigned long)seed, i);
 	}
 	b->depth = 4;
 	for (unsigned int i = 0; i < 2; i++) {
@@ -430,10 +431,12 @@ static void mob_run(uint64_t seed)
 	}
 	for (unsigned int i = 0; i < b->nusers; i++)
 		if (b->user[i].active && !b->user[i].closed)
-			fail_msg("seed %lu: user %u was not closed by destroy", (unsigned long)seed, i);
+			fail_msg(
+			    "seed %lu: user %u was not closed by destroy", (unsigned long)seed, i);
 	for (unsigned int i = 0; i < 2; i++) {
 		if (tp_out(b->d.pool[i]) != 0)
-			fail_msg("seed %lu: %u mbufs out", (unsigned long)seed, tp_out(b->d.pool[i]));
+			fail_msg(
+			    "seed %lu: %u mbufs out", (unsigned long)seed, tp_out(b->d.pool[i]));
 		tp_destroy(b->d.pool[i]);
 	}
 }
@@ -510,7 +513,9 @@ static void on_timer(struct sluice_squeue *sq, void *arg)
 
 static void life_configure(struct life *f)
 {
-	struct sluice_if_params ifp = {.size = sizeof(ifp), .name = "home", .virt = true,
+	struct sluice_if_params ifp = {.size = sizeof(ifp),
+	    .name = "home",
+	    .virt = true,
 	    .vlan = {SLUICE_VLAN_NONE, SLUICE_VLAN_NONE}};
 	struct sluice_txn *t;
 	char err[100];
@@ -519,8 +524,7 @@ static void life_configure(struct life *f)
 	if (sluice_txn_begin(f->st, &t) < 0)
 		return;
 	(void)sluice_vrf_add(t, 9);
-	if (sluice_if_add(t, &ifp) < 0 ||
-	    sluice_addr_add(t, "home", "10.0.0.1/32", false) < 0 ||
+	if (sluice_if_add(t, &ifp) < 0 || sluice_addr_add(t, "home", "10.0.0.1/32", false) < 0 ||
 	    sluice_tunable_set(t, "ip.dad_probes", 0) < 0) {
 		sluice_txn_abort(t);
 		return;
@@ -603,12 +607,33 @@ static void test_no_mbuf(void **state)
 	}
 }
 
+/* A pool whose buffers hold no byte is refused, not found out by the first copy. */
+static void test_data_pool(void **state)
+{
+	struct rte_mempool *pool = tp_create(2048, 0), *small = tp_create(RTE_PKTMBUF_HEADROOM, 0);
+	struct sluice_stack_params sp = {.size = sizeof(sp),
+	    .name = "small",
+	    .nsqueues = 1,
+	    .max_connections = 16,
+	    .hdr_pool = pool,
+	    .data_pool = small,
+	    .seed = 1};
+	struct sluice_stack *st;
+	const char *why = NULL;
+
+	assert_int_equal(sluice_stack_create(&sp, &st, &why), -EINVAL);
+	assert_string_equal(why, "data_pool");
+	tp_destroy(pool);
+	tp_destroy(small);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_mob),
 	    cmocka_unit_test(test_no_memory),
 	    cmocka_unit_test(test_no_mbuf),
+	    cmocka_unit_test(test_data_pool),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
