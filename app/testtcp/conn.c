@@ -126,7 +126,8 @@ void conn_push(struct conn *c)
 		c->tx_idx += (uint32_t)n;
 		if (c->tx_idx >= PATTERN_LEN)
 			c->tx_idx -= PATTERN_LEN;
-		/* Next time this connection sends: the load is not to measure its own cache misses. */
+		/* Next time this connection sends: the load is not to measure its own cache misses.
+		 */
 		rte_prefetch0(pattern + c->tx_idx);
 		bump(&sh->stats.tx_bytes, (uint64_t)n);
 	}

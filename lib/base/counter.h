@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Counters have one writer (the squeue's owner) and any number of readers: relaxed load and store, no lock prefix. */
+/* Counters have one writer (the squeue's owner) and any number of readers: relaxed load and store,
+ * no lock prefix. */
 #ifndef SL_BASE_COUNTER_H
 #define SL_BASE_COUNTER_H
 

@@ -6,7 +6,7 @@ static const struct {
 	const char *name, *doc;
 } rows[] = {
 #define X(name, doc) {#name, doc},
-	SLUICE_COUNTERS(X)
+    SLUICE_COUNTERS(X)
 #undef X
 };
 _Static_assert(sizeof(rows) / sizeof(rows[0]) == SLUICE_NCOUNTERS, "a row per counter");

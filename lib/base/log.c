@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Lines are limited by the second: the first LINES_PER_SECOND of each second of the caller's clock pass, the rest are
- * counted, and the first line of a later second is preceded by how many were not shown. Squeues of one stack may log
- * at the same time, hence the atomics; nothing is ordered by them, so a line may fall on the wrong side of a second.
+ * Lines are limited by the second: the first LINES_PER_SECOND of each second of the caller's clock
+ * pass, the rest are counted, and the first line of a later second is preceded by how many were not
+ * shown. Squeues of one stack may log at the same time, hence the atomics; nothing is ordered by
+ * them, so a line may fall on the wrong side of a second.
  */
 #include <base/log.h>
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the stack keeps in an mbuf that it owns. Fields of rte_mbuf that mean nothing while a packet waits inside the
- * stack carry the links of our queues: tx_offload (rewritten in every header that is sent) holds a pointer, hash two words.
+ * What the stack keeps in an mbuf that it owns. Fields of rte_mbuf that mean nothing while a packet
+ * waits inside the stack carry the links of our queues: tx_offload (rewritten in every header that
+ * is sent) holds a pointer, hash two words.
  */
 #ifndef SL_BASE_PKT_H
 #define SL_BASE_PKT_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * xoshiro256** of Blackman and Vigna, its state filled by splitmix64. Not for secrets: those come from the system, or
- * from a keyed hash. A stream number moves the start of splitmix64 by a hashed distance, so streams do not overlap.
+ * xoshiro256** of Blackman and Vigna, its state filled by splitmix64. Not for secrets: those come
+ * from the system, or from a keyed hash. A stream number moves the start of splitmix64 by a hashed
+ * distance, so streams do not overlap.
  */
 #include <base/rng.h>
 
@@ -30,7 +31,8 @@ void sl_rng_seed(struct sl_rng *r, uint64_t seed, uint64_t stream)
 	}
 	for (int i = 0; i < 4; i++)
 		r->s[i] = splitmix(&x);
-	/* All zero is the one state that xoshiro never leaves; four outputs of a bijection cannot all be zero. */
+	/* All zero is the one state that xoshiro never leaves; four outputs of a bijection cannot
+	 * all be zero. */
 }
 
 uint64_t sl_rng_u64(struct sl_rng *r)

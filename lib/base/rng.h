@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The stack's own random numbers (xoshiro256**, seeded): randomness is an input, so that a seed replays. */
+/* The stack's own random numbers (xoshiro256**, seeded): randomness is an input, so that a seed
+ * replays. */
 #ifndef SL_BASE_RNG_H
 #define SL_BASE_RNG_H
 

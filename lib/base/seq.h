@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Sequence numbers compare modulo 2^32 (RFC 9293 section 3.4): valid while the two lie within 2^31 of each other. */
+/* Sequence numbers compare modulo 2^32 (RFC 9293 section 3.4): valid while the two lie within 2^31
+ * of each other. */
 #ifndef SL_BASE_SEQ_H
 #define SL_BASE_SEQ_H
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * SipHash after the paper of Aumasson and Bernstein (2012): four words of state, c rounds for each 8 bytes of input, d
- * rounds at the end. One always-inlined body; c and d are constants in each of the two entry points.
+ * SipHash after the paper of Aumasson and Bernstein (2012): four words of state, c rounds for each
+ * 8 bytes of input, d rounds at the end. One always-inlined body; c and d are constants in each of
+ * the two entry points.
  */
 #include <base/siphash.h>
 
@@ -29,14 +30,14 @@ static inline __attribute__((always_inline)) void sip_rounds(struct sip_state *v
 	}
 }
 
-static inline __attribute__((always_inline)) uint64_t sip(const struct sl_sipkey *key,
-    const void *data, size_t len, int c, int d)
+static inline __attribute__((always_inline)) uint64_t sip(
+    const struct sl_sipkey *key, const void *data, size_t len, int c, int d)
 {
 	struct sip_state v = {
-		key->k[0] ^ 0x736f6d6570736575ull,
-		key->k[1] ^ 0x646f72616e646f6dull,
-		key->k[0] ^ 0x6c7967656e657261ull,
-		key->k[1] ^ 0x7465646279746573ull,
+	    key->k[0] ^ 0x736f6d6570736575ull,
+	    key->k[1] ^ 0x646f72616e646f6dull,
+	    key->k[0] ^ 0x6c7967656e657261ull,
+	    key->k[1] ^ 0x7465646279746573ull,
 	};
 	const unsigned char *p = data;
 	uint64_t m, last = (uint64_t)len << 56;

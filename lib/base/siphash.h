@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * SipHash-c-d of Aumasson and Bernstein: a keyed hash that an attacker without the key cannot collide.
- * 1-3 for tables (flood-proof), 2-4 for what an attacker may observe (ISN, ports, timestamp offsets).
+ * SipHash-c-d of Aumasson and Bernstein: a keyed hash that an attacker without the key cannot
+ * collide. 1-3 for tables (flood-proof), 2-4 for what an attacker may observe (ISN, ports,
+ * timestamp offsets).
  */
 #ifndef SL_BASE_SIPHASH_H
 #define SL_BASE_SIPHASH_H

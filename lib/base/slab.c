@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A chunk is [objects | bitmap of those in use]. Chunks with a free object stand in a list; the free objects of a chunk
- * are chained through their first word. A chunk number keeps its meaning when its memory goes back to the system and
- * comes again, so index - 1 = chunk number * objects per chunk + place holds for ever.
+ * A chunk is [objects | bitmap of those in use]. Chunks with a free object stand in a list; the
+ * free objects of a chunk are chained through their first word. A chunk number keeps its meaning
+ * when its memory goes back to the system and comes again, so index - 1 = chunk number * objects
+ * per chunk + place holds for ever.
  *
- * Invariants: a chunk is in the partial list iff it has memory and a free object; in the vacant list iff its number was
- * used before and its memory went back; empty_chunks counts those with memory and no object in use, 0 or 1 between calls.
+ * Invariants: a chunk is in the partial list iff it has memory and a free object; in the vacant
+ * list iff its number was used before and its memory went back; empty_chunks counts those with
+ * memory and no object in use, 0 or 1 between calls.
  */
 #include <base/check.h>
 #include <base/slab.h>
@@ -92,8 +94,8 @@ int sl_slab_init(struct sl_slab *s, uint32_t size, uint32_t max, const struct sl
 	memset(s, 0, sizeof(*s));
 	if (size == 0 || size > (1u << 30) || max == 0 || max == UINT32_MAX)
 		return -EINVAL;
-	s->obj_size = size >= CACHE_LINE ? (size + CACHE_LINE - 1) & ~(CACHE_LINE - 1) :
-					   (size + 7) & ~7u;
+	s->obj_size =
+	    size >= CACHE_LINE ? (size + CACHE_LINE - 1) & ~(CACHE_LINE - 1) : (size + 7) & ~7u;
 	while ((uint64_t)s->obj_size << (s->per_shift + 1) <= CHUNK_BYTES)
 		s->per_shift++;
 	n = (uint32_t)(((uint64_t)max + chunk_objs(s) - 1) >> s->per_shift);
@@ -137,7 +139,8 @@ uint32_t sl_slab_fini(struct sl_slab *s)
 	return leaks;
 }
 
-/* Memory for a chunk: a number that was given back, else a new one. The last chunk ends at max_objs. */
+/* Memory for a chunk: a number that was given back, else a new one. The last chunk ends at
+ * max_objs. */
 static uint32_t chunk_make(struct sl_slab *s)
 {
 	uint32_t c = s->vacant != NONE ? s->vacant : s->nchunks, n, i;

@@ -7,37 +7,38 @@
 
 static const struct sluice_tunable_info rows[] = {
 #define X(field, name, scope, unit, min, max, def, doc) {name, unit, doc, min, max, def, #scope[0]},
-	SLUICE_TUNABLES(X)
+    SLUICE_TUNABLES(X)
 #undef X
 };
 _Static_assert(sizeof(rows) / sizeof(rows[0]) == SLUICE_NTUNABLES, "a row per tunable");
 
-/* Words and suffixes hold for one unit; unit NULL: for every unit that has no suffixes of its own. */
+/* Words and suffixes hold for one unit; unit NULL: for every unit that has no suffixes of its own.
+ */
 struct word {
 	const char *unit, *text;
 	uint64_t value;
 };
 
 static const struct word words[] = {
-	{"bool", "on", 1},
-	{"bool", "off", 0},
-	{"bool", "yes", 1},
-	{"bool", "no", 0},
-	{"bool", "true", 1},
-	{"bool", "false", 0},
-	{"algorithm", "newreno", 0},
-	{"algorithm", "cubic", 1},
+    {"bool", "on", 1},
+    {"bool", "off", 0},
+    {"bool", "yes", 1},
+    {"bool", "no", 0},
+    {"bool", "true", 1},
+    {"bool", "false", 0},
+    {"algorithm", "newreno", 0},
+    {"algorithm", "cubic", 1},
 };
 
 static const struct word suffixes[] = {
-	{"ns", "ns", 1},
-	{"ns", "us", 1000},
-	{"ns", "ms", 1000000},
-	{"ns", "s", 1000000000},
-	{"ns", "min", 60000000000},
-	{NULL, "k", 1ull << 10},
-	{NULL, "m", 1ull << 20},
-	{NULL, "g", 1ull << 30},
+    {"ns", "ns", 1},
+    {"ns", "us", 1000},
+    {"ns", "ms", 1000000},
+    {"ns", "s", 1000000000},
+    {"ns", "min", 60000000000},
+    {NULL, "k", 1ull << 10},
+    {NULL, "m", 1ull << 20},
+    {NULL, "g", 1ull << 30},
 };
 
 #define NELEM(a) (sizeof(a) / sizeof((a)[0]))
@@ -88,7 +89,7 @@ static int parse_number(const char *unit, const char *text, uint64_t *value)
 
 	for (; *p >= '0' && *p <= '9'; p++)
 		over |= __builtin_mul_overflow(v, 10, &v) ||
-		    __builtin_add_overflow(v, (uint64_t)(*p - '0'), &v);
+			__builtin_add_overflow(v, (uint64_t)(*p - '0'), &v);
 	if (p == text)
 		return -EINVAL;
 	factor = suffix_factor(unit, p);

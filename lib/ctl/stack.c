@@ -93,7 +93,8 @@ static const char *check_params(const struct sluice_stack_params *p)
 		return "max_connections";
 	if (p->hdr_pool == NULL || rte_pktmbuf_data_room_size(p->hdr_pool) < 384)
 		return "hdr_pool";
-	if (p->data_pool != NULL && rte_pktmbuf_data_room_size(p->data_pool) <= RTE_PKTMBUF_HEADROOM)
+	if (p->data_pool != NULL &&
+	    rte_pktmbuf_data_room_size(p->data_pool) <= RTE_PKTMBUF_HEADROOM)
 		return "data_pool"; /* no room for one byte: a copy would never end */
 	if ((p->mem_alloc == NULL) != (p->mem_free == NULL))
 		return "mem_alloc";

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Inside of the IP layer: shared by its files, seen by nobody else. See ip.c for the big picture. */
+/* Inside of the IP layer: shared by its files, seen by nobody else. See ip.c for the big picture.
+ */
 #ifndef SL_IP_PRIV_H
 #define SL_IP_PRIV_H
 
@@ -66,8 +67,8 @@ static inline struct sluice_addr rd_addr6(const uint8_t *p)
 struct ip_addr_st {
 	struct sl_timer t; /* next probe or announcement */
 	uint64_t defended; /* last defence, ns + 1; 0 never */
-	uint8_t state;	   /* enum sluice_addr_state */
-	uint8_t left;	   /* probes still to send, then announcements */
+	uint8_t state;     /* enum sluice_addr_state */
+	uint8_t left;      /* probes still to send, then announcements */
 };
 
 /* Routes of one VRF and prefix length: a sorted run, searched by halves. */
@@ -77,13 +78,13 @@ struct ip_rgroup {
 };
 
 struct ip_snap {
-	struct sl_cfg cfg; /* first: the snapshot is freed through it */
-	struct ip_addr_st *ast;	   /* per address */
-	uint32_t *ahash;	   /* address number + 1, 0 empty; open addressing */
+	struct sl_cfg cfg;      /* first: the snapshot is freed through it */
+	struct ip_addr_st *ast; /* per address */
+	uint32_t *ahash;        /* address number + 1, 0 empty; open addressing */
 	uint32_t ahash_mask;
-	uint32_t *aprefix;	   /* numbers of the addresses that stand for whole prefixes */
+	uint32_t *aprefix; /* numbers of the addresses that stand for whole prefixes */
 	uint32_t naprefix;
-	uint16_t *ifhash;	   /* ifidx + 1 by (port, tags) */
+	uint16_t *ifhash; /* ifidx + 1 by (port, tags) */
 	uint32_t ifhash_mask;
 	struct ip_rgroup *rgroups; /* by VRF, longest first */
 	uint32_t nrgroups;
@@ -93,8 +94,8 @@ struct ip_snap {
 enum neigh_state {
 	NEIGH_FREE,
 	NEIGH_INCOMPLETE, /* asked, no answer yet */
-	NEIGH_STALE,	  /* usable; the next packet starts a probe */
-	NEIGH_PROBE,	  /* usable; asked whether it is still there */
+	NEIGH_STALE,      /* usable; the next packet starts a probe */
+	NEIGH_PROBE,      /* usable; asked whether it is still there */
 	NEIGH_REACHABLE,
 	NEIGH_PERMANENT,
 };
@@ -105,8 +106,9 @@ enum neigh_state {
 #define NEIGH_CHUNKS ((1u << NEIGH_IDX_BITS) / NEIGH_CHUNK)
 
 /*
- * What flows keep (sl_flow.nh) is the slot's number and 12 bits of its generation, so that a freed slot is recognised
- * without a reference count; when the 12 bits wrap, sl_ip.generation moves and every flow routes again.
+ * What flows keep (sl_flow.nh) is the slot's number and 12 bits of its generation, so that a freed
+ * slot is recognised without a reference count; when the 12 bits wrap, sl_ip.generation moves and
+ * every flow routes again.
  */
 struct neigh {
 	uint8_t l2[L2_MAX]; /* ready to be copied in front of a packet; EtherType by family */
@@ -124,7 +126,7 @@ struct neigh {
 
 /* Rate limit: at most `rate` a second, bursts up to a tenth of that (at least 1). */
 struct ip_bucket {
-	uint64_t last;	 /* ns */
+	uint64_t last;   /* ns */
 	uint64_t credit; /* events * 1e9 */
 };
 
@@ -143,7 +145,8 @@ struct sl_ip {
 	uint32_t nhash_mask;
 	uint32_t nslots, nfree_head, nused, nhand;
 
-	struct rte_mbuf *local_head, *local_tail; /* IP packets to ourselves, linked by sl_pkt_next */
+	struct rte_mbuf *local_head,
+	    *local_tail; /* IP packets to ourselves, linked by sl_pkt_next */
 	uint32_t nlocal;
 
 	struct ip_bucket icmp_bucket, echo_bucket;
@@ -174,20 +177,21 @@ struct ip_pkt {
 	uint32_t off; /* of the IP header */
 	uint32_t vrf;
 	uint16_t ifidx;
-	uint8_t flags;	/* SL_PKT_* */
-	bool l2multi;	/* came in a multicast or broadcast frame */
-	bool reasm;	/* put together from fragments: no frame to give back */
-	bool trusted;	/* checksums need no check: local or a perfect port */
+	uint8_t flags; /* SL_PKT_* */
+	bool l2multi;  /* came in a multicast or broadcast frame */
+	bool reasm;    /* put together from fragments: no frame to give back */
+	bool trusted;  /* checksums need no check: local or a perfect port */
 	uint8_t ttl, tos, proto;
-	uint16_t l4len;	/* bytes behind the IP header, padding excluded */
+	uint16_t l4len; /* bytes behind the IP header, padding excluded */
 	uint32_t l4off;
 	uint8_t smac[6];
 	struct sluice_addr src, dst;
 };
 
 /*
- * Packets that go to another squeue without an Ethernet header (local delivery, reassembled ones) carry this in
- * packet_type, and VRF and interface in the two words of sl_pkt_word. Plain frames carry 0 there.
+ * Packets that go to another squeue without an Ethernet header (local delivery, reassembled ones)
+ * carry this in packet_type, and VRF and interface in the two words of sl_pkt_word. Plain frames
+ * carry 0 there.
  */
 #define IP_MARK 0x51000000u
 #define IP_MARK_LOCAL 1u
@@ -196,14 +200,16 @@ struct ip_pkt {
 void ip_drop(struct sluice_squeue *sq, struct rte_mbuf *m, uint64_t *counter);
 bool ip_foreign(struct ip_in *in, struct rte_mbuf *m, uint64_t *counter);
 bool ip_pull_slow(struct sluice_squeue *sq, struct rte_mbuf **m, uint32_t need);
-/** Make the first `need` bytes contiguous. False: shorter than that, or no memory (the packet is still whole). */
+/** Make the first `need` bytes contiguous. False: shorter than that, or no memory (the packet is
+ * still whole). */
 static inline bool ip_pull(struct sluice_squeue *sq, struct rte_mbuf **m, uint32_t need)
 {
 	return SL_LIKELY((*m)->data_len >= need) || ip_pull_slow(sq, m, need);
 }
 void ip_in_flush(struct ip_in *in);
 /** sl_ip_is_local, remembered in *memo for the next packet of the burst. */
-static inline bool ip_is_local(struct sluice_squeue *sq, struct ip_memo *memo, uint32_t vrf, const struct sluice_addr *a)
+static inline bool ip_is_local(
+    struct sluice_squeue *sq, struct ip_memo *memo, uint32_t vrf, const struct sluice_addr *a)
 {
 	if (SL_UNLIKELY(!memo->set || memo->vrf != vrf || !sl_addr_eq(&memo->addr, a)))
 		*memo = (struct ip_memo){*a, vrf, true, sl_ip_is_local(sq, vrf, a)};
@@ -214,42 +220,50 @@ bool ip_rate(struct ip_bucket *b, uint64_t now, uint64_t rate);
 void ip_bump(struct sl_ip *ip);
 struct rte_mempool *ip_data_pool(const struct sluice_squeue *sq);
 /* snap.c */
-bool ip_prefix_has(const struct sluice_addr *prefix, unsigned int plen, const struct sluice_addr *a);
+bool ip_prefix_has(
+    const struct sluice_addr *prefix, unsigned int plen, const struct sluice_addr *a);
 int ip_find_if(const struct ip_snap *s, unsigned int port, uint16_t v0, uint16_t v1);
 /** Address row of (vrf, a), of interface ifidx (-1 any), in any state; -1. Prefixes included. */
 int ip_find_addr(const struct ip_snap *s, uint32_t vrf, int ifidx, const struct sluice_addr *a);
 /* eth.c */
 void ip_eth_input(struct ip_in *in, struct rte_mbuf *m);
 void ip_marked_input(struct ip_in *in, struct rte_mbuf *m);
-unsigned int ip_eth_header(const struct sl_cfg_if *f, const uint8_t dst[6], uint16_t type, uint8_t *l2);
+unsigned int ip_eth_header(
+    const struct sl_cfg_if *f, const uint8_t dst[6], uint16_t type, uint8_t *l2);
 /* ipv4.c, ipv6.c, icmp.c, reasm.c */
 void ip_input4(struct ip_in *in, struct ip_pkt *p);
 void ip_input6(struct ip_in *in, struct ip_pkt *p);
 void ip_not_ours(struct ip_in *in, struct ip_pkt *p, uint64_t *counter);
 void ip_refuse(struct ip_in *in, struct ip_pkt *p, uint8_t type, uint8_t code);
 void ip_trim(struct ip_pkt *p, uint32_t total);
-/** Walk extension headers in b[0..len): offset of the payload, its protocol in *proto; -1 malformed. *frag: offset of a fragment header, 0 none. */
+/** Walk extension headers in b[0..len): offset of the payload, its protocol in *proto; -1
+ * malformed. *frag: offset of a fragment header, 0 none. */
 int ip6_walk(const uint8_t *b, uint32_t len, uint8_t *proto, uint32_t *frag, bool *truncated);
 void ip_icmp4(struct ip_in *in, struct ip_pkt *p);
 void ip_icmp6(struct ip_in *in, struct ip_pkt *p);
-/** Send an ICMP error about p (RFC 1122 3.2.2, RFC 4443 2.4), unless the rules or the rate limit forbid. Does not take p->m. */
+/** Send an ICMP error about p (RFC 1122 3.2.2, RFC 4443 2.4), unless the rules or the rate limit
+ * forbid. Does not take p->m. */
 void ip_icmp_error(struct sluice_squeue *sq, const struct ip_pkt *p, uint8_t type, uint8_t code);
 struct rte_mbuf *ip_reasm(struct ip_in *in, struct ip_pkt *p, uint32_t hdr_len, uint32_t frag_off);
 void ip_reasm_fini(struct sl_ip *ip);
 /* arp.c, nd.c */
 void ip_arp_input(struct ip_in *in, struct rte_mbuf *m, uint32_t off, uint16_t ifidx);
-void ip_arp_send(struct sluice_squeue *sq, uint16_t ifidx, uint16_t op, const uint8_t dmac[6], const struct sluice_addr *spa, const uint8_t tha[6], const struct sluice_addr *tpa);
+void ip_arp_send(struct sluice_squeue *sq, uint16_t ifidx, uint16_t op, const uint8_t dmac[6],
+    const struct sluice_addr *spa, const uint8_t tha[6], const struct sluice_addr *tpa);
 void ip_nd_input(struct ip_in *in, struct ip_pkt *p);
-void ip_nd_solicit(struct sluice_squeue *sq, uint16_t ifidx, const struct sluice_addr *target, const uint8_t *dmac, bool dad);
+void ip_nd_solicit(struct sluice_squeue *sq, uint16_t ifidx, const struct sluice_addr *target,
+    const uint8_t *dmac, bool dad);
 /* neigh.c */
 int ip_neigh_init(struct sluice_squeue *sq);
 void ip_neigh_fini(struct sluice_squeue *sq);
 void ip_neigh_config(struct sluice_squeue *sq, const struct ip_snap *old);
-struct neigh *ip_neigh_find(struct sl_ip *ip, const struct sluice_squeue *sq, uint16_t ifidx, const struct sluice_addr *a);
+struct neigh *ip_neigh_find(
+    struct sl_ip *ip, const struct sluice_squeue *sq, uint16_t ifidx, const struct sluice_addr *a);
 /** Found or made (then asked for). NULL: table full, counted. */
 struct neigh *ip_neigh_get(struct sluice_squeue *sq, uint16_t ifidx, const struct sluice_addr *a);
 /** A link-layer address was heard. create: make a stale entry; solicited: it answers us. */
-void ip_neigh_learn(struct sluice_squeue *sq, uint16_t ifidx, const struct sluice_addr *a, const uint8_t mac[6], bool create, bool solicited, bool override);
+void ip_neigh_learn(struct sluice_squeue *sq, uint16_t ifidx, const struct sluice_addr *a,
+    const uint8_t mac[6], bool create, bool solicited, bool override);
 void ip_neigh_probe(struct sluice_squeue *sq, struct neigh *n);
 void ip_neigh_timer(void *arg, struct sl_timer *t);
 static inline struct neigh *ip_neigh_at(const struct sl_ip *ip, uint32_t idx)
@@ -274,12 +288,15 @@ void ip_dad_stop(struct sluice_squeue *sq);
 void ip_dad_duplicate(struct sluice_squeue *sq, uint32_t row);
 void ip_defend(struct sluice_squeue *sq, uint32_t row, bool answer);
 /* route.c */
-const struct sl_cfg_route *ip_route(const struct ip_snap *s, uint32_t vrf, const struct sluice_addr *dst);
-int ip_route_flow(struct sluice_squeue *sq, struct sl_flow *f, const struct sl_key *key, struct sluice_addr *hop, int scope);
+const struct sl_cfg_route *ip_route(
+    const struct ip_snap *s, uint32_t vrf, const struct sluice_addr *dst);
+int ip_route_flow(struct sluice_squeue *sq, struct sl_flow *f, const struct sl_key *key,
+    struct sluice_addr *hop, int scope);
 bool ip_on_link(const struct ip_snap *s, uint16_t ifidx, const struct sluice_addr *a);
 /* output.c */
 /** One's complement sum of the pseudo-header, host arithmetic on network-order words. */
-uint32_t ip_pseudo(const struct sluice_addr *s, const struct sluice_addr *d, uint8_t proto, uint32_t len);
+uint32_t ip_pseudo(
+    const struct sluice_addr *s, const struct sluice_addr *d, uint8_t proto, uint32_t len);
 static inline uint16_t ip_fold(uint32_t s)
 {
 	s = (s & 0xffff) + (s >> 16);
@@ -288,14 +305,18 @@ static inline uint16_t ip_fold(uint32_t s)
 }
 /** Checksum over m from off, len bytes, added to sum: 0xffff when it verifies. */
 uint16_t ip_sum_mbuf(const struct rte_mbuf *m, uint32_t off, uint32_t len, uint32_t sum);
-/** A stateless packet of `proto`, m begins at its header; ip_out_no_route and ip_out_no_neigh are counted. Takes m. */
-void ip_send(struct sluice_squeue *sq, uint32_t vrf, int scope, const struct sluice_addr *src, const struct sluice_addr *dst, uint8_t proto, uint8_t tos, struct rte_mbuf *m);
+/** A stateless packet of `proto`, m begins at its header; ip_out_no_route and ip_out_no_neigh are
+ * counted. Takes m. */
+void ip_send(struct sluice_squeue *sq, uint32_t vrf, int scope, const struct sluice_addr *src,
+    const struct sluice_addr *dst, uint8_t proto, uint8_t tos, struct rte_mbuf *m);
 /** Prepend a finished L2 header and stage; a full port drops and counts. */
 void ip_push(struct sluice_squeue *sq, uint16_t port, struct rte_mbuf *m);
-void ip_put6(uint8_t *h, const struct sluice_addr *s, const struct sluice_addr *d, uint8_t proto, uint8_t hops, uint32_t len);
+void ip_put6(uint8_t *h, const struct sluice_addr *s, const struct sluice_addr *d, uint8_t proto,
+    uint8_t hops, uint32_t len);
 /* steer.c */
 /** True: the packet of this key belongs to squeue *to. */
-bool ip_elsewhere(struct sluice_squeue *sq, unsigned int port, const struct sl_key *key, unsigned int *to);
+bool ip_elsewhere(
+    struct sluice_squeue *sq, unsigned int port, const struct sl_key *key, unsigned int *to);
 void ip_copy_to_others(struct sluice_squeue *sq, unsigned int port, const struct rte_mbuf *m);
 
 #endif

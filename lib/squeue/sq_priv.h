@@ -6,10 +6,12 @@
 #include <base/pkt.h>
 #include <squeue/squeue_int.h>
 
-#define SL_RX_MAX 256	       /* upper end of squeue.rx_burst */
-#define SL_APP_TIMERS_CAP (1u << 20) /* a later change of squeue.app_timers takes effect up to here */
+#define SL_RX_MAX 256 /* upper end of squeue.rx_burst */
+#define SL_APP_TIMERS_CAP \
+	(1u << 20) /* a later change of squeue.app_timers takes effect up to here */
 
-/** One direction between two squeues. Single producer, single consumer; its memory is the consumer's. */
+/** One direction between two squeues. Single producer, single consumer; its memory is the
+ * consumer's. */
 struct sl_fwd_ring {
 	uint32_t mask;
 	/* producer */
@@ -24,7 +26,11 @@ struct sl_fwd_ring {
 	} slot[];
 };
 
-enum sl_fwd_kind { SL_FWD_RX, SL_FWD_TX, SL_FWD_KINDS };
+enum sl_fwd_kind {
+	SL_FWD_RX,
+	SL_FWD_TX,
+	SL_FWD_KINDS
+};
 
 struct sl_backlog {
 	struct rte_mbuf *head, *tail;
@@ -32,22 +38,22 @@ struct sl_backlog {
 
 struct sl_sq_priv {
 	/* --- who owns the squeue (a holder counts as owner) --- */
-	uint32_t run;		/* entries taken off the shared list and not yet run, oldest first */
+	uint32_t run; /* entries taken off the shared list and not yet run, oldest first */
 	uint32_t enter, enter_tail; /* synch_enter calls set aside for the end of the pass */
-	uint32_t door_hi;	/* highest slot that ever lived: bound of the walk at destroy */
-	uint32_t idle_run;	/* idle passes in a row */
-	uint64_t fwd_todo;	/* senders whose rings are not known to be empty */
+	uint32_t door_hi;           /* highest slot that ever lived: bound of the walk at destroy */
+	uint32_t idle_run;          /* idle passes in a row */
+	uint64_t fwd_todo;          /* senders whose rings are not known to be empty */
 	uint64_t fwd_dirty[SL_FWD_KINDS]; /* receivers to whom something unpublished was written */
-	uint64_t hold_t0;	/* holder's clock at enter */
+	uint64_t hold_t0;                 /* holder's clock at enter */
 	struct sl_slab timers;
-	uint32_t *timer_gen;	/* outside the slab, which gives memory back */
+	uint32_t *timer_gen; /* outside the slab, which gives memory back */
 	size_t timer_gen_len, doors_len;
 	uint32_t timer_cap;
-	bool inited;		/* app.init ran */
+	bool inited; /* app.init ran */
 	bool one_cpu;
 
 	/* --- the polling thread, also while a holder has the squeue --- */
-	bool polled;		/* the owner is a polling thread, not a synchronous call */
+	bool polled; /* the owner is a polling thread, not a synchronous call */
 	uint64_t poll_now;
 	uint64_t tsc_start, tsc_busy; /* of the last pass */
 	uint64_t events_at;
@@ -57,13 +63,15 @@ struct sl_sq_priv {
 	uint16_t nqueues[SL_MAX_PORTS];
 
 	/* --- shared --- */
-	_Atomic uintptr_t holder __attribute__((aligned(64))); /* thread token of synch_enter on a polled squeue */
-	_Atomic uint32_t waiters; /* synchronous calls shipped and not completed */
-	_Atomic uint32_t idle;	  /* enum sluice_idle of run() */
-	_Atomic uint64_t fwd_pending __attribute__((aligned(64))); /* bit per sender that published */
+	_Atomic uintptr_t holder
+	    __attribute__((aligned(64))); /* thread token of synch_enter on a polled squeue */
+	_Atomic uint32_t waiters;         /* synchronous calls shipped and not completed */
+	_Atomic uint32_t idle;            /* enum sluice_idle of run() */
+	_Atomic uint64_t fwd_pending
+	    __attribute__((aligned(64))); /* bit per sender that published */
 
 	struct sl_fwd_ring *fwd[SL_FWD_KINDS][SL_MAX_SQUEUES]; /* [sender] */
-	struct sluice_squeue_stats st; /* single writer, relaxed */
+	struct sluice_squeue_stats st;                         /* single writer, relaxed */
 };
 
 /* squeue.c: ownership */
@@ -88,7 +96,8 @@ static inline bool sl_entries_pending(struct sluice_squeue *sq)
 	return sq->priv->run != 0 || atomic_load_explicit(&sq->entries, memory_order_relaxed) != 0;
 }
 
-/** After a change that a sleeper must see, made with sequential consistency: counterpart of sl_sleep in loop.c. */
+/** After a change that a sleeper must see, made with sequential consistency: counterpart of
+ * sl_sleep in loop.c. */
 static inline void sl_sq_kick(struct sluice_squeue *sq)
 {
 	if (SL_UNLIKELY(atomic_load(&sq->sleeping) != 0))
@@ -98,7 +107,8 @@ static inline void sl_sq_kick(struct sluice_squeue *sq)
 /* hold.c */
 void sl_hold_grant(struct sluice_squeue *sq);
 int sl_hold_poll(struct sluice_squeue *sq, uint64_t now, unsigned int budget);
-unsigned int sl_backlog_take(struct sluice_squeue *sq, unsigned int port, struct rte_mbuf **pkts, unsigned int n);
+unsigned int sl_backlog_take(
+    struct sluice_squeue *sq, unsigned int port, struct rte_mbuf **pkts, unsigned int n);
 
 /* tx.c */
 unsigned int sl_tx_flush(struct sluice_squeue *sq);
@@ -113,7 +123,9 @@ int sl_app_timers_init(struct sluice_squeue *sq);
 void sl_app_timers_fini(struct sluice_squeue *sq);
 
 /* loop.c */
-unsigned int sl_rx_burst(struct sluice_squeue *sq, unsigned int port, uint16_t q, struct rte_mbuf **pkts, unsigned int n, uint64_t now);
-void sl_feed(struct sluice_squeue *sq, unsigned int port, struct rte_mbuf **pkts, unsigned int n, bool forwarded);
+unsigned int sl_rx_burst(struct sluice_squeue *sq, unsigned int port, uint16_t q,
+    struct rte_mbuf **pkts, unsigned int n, uint64_t now);
+void sl_feed(struct sluice_squeue *sq, unsigned int port, struct rte_mbuf **pkts, unsigned int n,
+    bool forwarded);
 
 #endif

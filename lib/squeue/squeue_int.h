@@ -2,9 +2,11 @@
 /*
  * Inside of stack and squeue: what the layers above build on. See squeue.c for the big picture.
  *
- * Work enters a squeue from outside in two shapes, both named by a 32-bit id, so that no producer ever needs memory:
- *  - doors: one per connection slot, outside the connection's slab and never given back, so that any thread may
- *    ring with a stale handle. A door stands in the entry list at most once, however many bits are set.
+ * Work enters a squeue from outside in two shapes, both named by a 32-bit id, so that no producer
+ * ever needs memory:
+ *  - doors: one per connection slot, outside the connection's slab and never given back, so that
+ * any thread may ring with a stale handle. A door stands in the entry list at most once, however
+ * many bits are set.
  *  - call slots: operation tag, handle, plain words, completion word.
  */
 #ifndef SL_SQUEUE_INT_H
@@ -24,9 +26,10 @@
 
 #define SL_MAX_SQUEUES 64
 #define SL_MAX_PORTS 32
-#define SL_BURST 64   /* packets that travel together inside a pass */
-#define SL_TXQ 512    /* packets staged per port */
-#define SL_TXQ_CTL 32 /* of these, kept for control packets: data output stops at SL_TXQ - SL_TXQ_CTL */
+#define SL_BURST 64 /* packets that travel together inside a pass */
+#define SL_TXQ 512  /* packets staged per port */
+#define SL_TXQ_CTL \
+	32 /* of these, kept for control packets: data output stops at SL_TXQ - SL_TXQ_CTL */
 
 /* ---- handles ---- */
 #define SL_HANDLE(sq, idx, gen) (((uint64_t)(sq) << 56) | ((uint64_t)(idx) << 32) | (gen))
@@ -36,44 +39,48 @@
 
 /* ---- doors ---- */
 enum sl_bell {
-	SL_BELL_DATA = 1u << 0,	    /* the inbox has chains */
+	SL_BELL_DATA = 1u << 0, /* the inbox has chains */
 	SL_BELL_SHUT_WR = 1u << 1,
 	SL_BELL_SHUT_RD = 1u << 2,
 	SL_BELL_FLOWCTRL = 1u << 3, /* clr_flowctrl */
 	SL_BELL_CLOSE = 1u << 4,
 	SL_BELL_ABORT = 1u << 5,
-	SL_BELL_ROOM = 1u << 6,	    /* a sender was refused: it wants txq_full(false) */
+	SL_BELL_ROOM = 1u << 6, /* a sender was refused: it wants txq_full(false) */
 	SL_BELL_ALL = (1u << 7) - 1,
 	SL_BELL_OPEN = 1u << 29, /* the slot lives: between sl_door_open and sl_door_close */
-	SL_BELL_CLOSED_ONCE = 1u << 30, /* close or abort was asked: sticky, a second one gets -EALREADY */
-	SL_BELL_QUEUED = 1u << 31,  /* stands in the entry list */
+	SL_BELL_CLOSED_ONCE =
+	    1u << 30, /* close or abort was asked: sticky, a second one gets -EALREADY */
+	SL_BELL_QUEUED = 1u << 31, /* stands in the entry list */
 };
 
 /** Published state of a connection, read by any thread under its sequence count. */
 struct sl_pub {
-	_Atomic uint32_t seq;	    /* odd while being written */
-	_Atomic uint32_t credit;    /* acked: bytes ever given back by the squeue, modulo 2^32 (release) */
-	_Atomic uint8_t state;	    /* enum sluice_state (release) */
-	_Atomic uint8_t nodelay;    /* written by setsockopt from any thread: the one exception */
-	_Atomic uint8_t shut;	    /* 1 send side closed by the application */
-	uint8_t family;		    /* AF_INET or AF_INET6, as created */
-	_Atomic uint32_t connid;    /* 0: never connected */
-	_Atomic uint32_t sndbuf;    /* bytes */
-	uint16_t lport, rport;	    /* network order; under seq, like the addresses */
+	_Atomic uint32_t seq; /* odd while being written */
+	_Atomic uint32_t
+	    credit; /* acked: bytes ever given back by the squeue, modulo 2^32 (release) */
+	_Atomic uint8_t state;   /* enum sluice_state (release) */
+	_Atomic uint8_t nodelay; /* written by setsockopt from any thread: the one exception */
+	_Atomic uint8_t shut;    /* 1 send side closed by the application */
+	uint8_t family;          /* AF_INET or AF_INET6, as created */
+	_Atomic uint32_t connid; /* 0: never connected */
+	_Atomic uint32_t sndbuf; /* bytes */
+	uint16_t lport, rport;   /* network order; under seq, like the addresses */
 	struct sluice_addr laddr, raddr;
 	uint32_t scope;
 };
 
 struct sl_door {
-	_Atomic uint64_t word;	    /* generation << 32 | enum sl_bell; generation 0: never used */
-	_Atomic uintptr_t inbox;    /* newest chain first: heads linked by sl_pkt_next, word[0] generation, word[1] SLUICE_MSG_* */
+	_Atomic uint64_t word;   /* generation << 32 | enum sl_bell; generation 0: never used */
+	_Atomic uintptr_t inbox; /* newest chain first: heads linked by sl_pkt_next, word[0]
+				    generation, word[1] SLUICE_MSG_* */
 	/*
-	 * Bytes ever handed in, modulo 2^32: sl_inbox_push adds. Bytes in the send buffer are (int32_t)(queued - pub.credit),
-	 * which may be negative for a moment: a late push into an ended life is taken back out when it is found.
+	 * Bytes ever handed in, modulo 2^32: sl_inbox_push adds. Bytes in the send buffer are
+	 * (int32_t)(queued - pub.credit), which may be negative for a moment: a late push into an
+	 * ended life is taken back out when it is found.
 	 */
 	_Atomic uint32_t queued;
-	uint32_t next;		    /* entry list link: owned by who set SL_BELL_QUEUED, then by the squeue */
-	_Atomic uint32_t owner;	    /* squeue that owns the connection now */
+	uint32_t next; /* entry list link: owned by who set SL_BELL_QUEUED, then by the squeue */
+	_Atomic uint32_t owner; /* squeue that owns the connection now */
 	uint8_t pad[64 - 28];
 	struct sl_pub pub;
 } __attribute__((aligned(64)));
@@ -81,25 +88,25 @@ _Static_assert(sizeof(struct sl_door) == 128, "a door is two cache lines: bell, 
 
 /* ---- calls ---- */
 /** Tags of the library's own operations; the embedder's follow from SL_OP_USER. X(tag, name) */
-#define SL_OPS(X) \
-	X(SL_OP_DOOR, "door") /* pseudo tag that counts doorbells */ \
-	X(SL_OP_ENTER, "synch_enter") \
-	X(SL_OP_CONFIG, "config") /* a[0]: snapshot */ \
-	X(SL_OP_CREATE, "create") \
-	X(SL_OP_ACTIVATE, "activate") \
-	X(SL_OP_BIND, "bind") \
-	X(SL_OP_LISTEN, "listen") \
+#define SL_OPS(X)                                                            \
+	X(SL_OP_DOOR, "door") /* pseudo tag that counts doorbells */         \
+	X(SL_OP_ENTER, "synch_enter")                                        \
+	X(SL_OP_CONFIG, "config") /* a[0]: snapshot */                       \
+	X(SL_OP_CREATE, "create")                                            \
+	X(SL_OP_ACTIVATE, "activate")                                        \
+	X(SL_OP_BIND, "bind")                                                \
+	X(SL_OP_LISTEN, "listen")                                            \
 	X(SL_OP_LISTEN_ADD, "listen_add") /* a[0]: shard; async broadcast */ \
-	X(SL_OP_LISTEN_DEL, "listen_del") \
-	X(SL_OP_CONNECT, "connect") \
-	X(SL_OP_GETOPT, "getsockopt") \
-	X(SL_OP_SETOPT, "setsockopt") \
-	X(SL_OP_INFO, "conn_info") \
-	X(SL_OP_SOURCES, "set_sources") \
-	X(SL_OP_ADDR_STATE, "addr_state") \
-	X(SL_OP_ACCEPT, "accept") \
-	X(SL_OP_FWD_ADD, "fwd_add") \
-	X(SL_OP_FWD_DEL, "fwd_del") \
+	X(SL_OP_LISTEN_DEL, "listen_del")                                    \
+	X(SL_OP_CONNECT, "connect")                                          \
+	X(SL_OP_GETOPT, "getsockopt")                                        \
+	X(SL_OP_SETOPT, "setsockopt")                                        \
+	X(SL_OP_INFO, "conn_info")                                           \
+	X(SL_OP_SOURCES, "set_sources")                                      \
+	X(SL_OP_ADDR_STATE, "addr_state")                                    \
+	X(SL_OP_ACCEPT, "accept")                                            \
+	X(SL_OP_FWD_ADD, "fwd_add")                                          \
+	X(SL_OP_FWD_DEL, "fwd_del")                                          \
 	X(SL_OP_MISC, "misc")
 enum sl_op {
 #define X(tag, name) tag,
@@ -110,15 +117,21 @@ enum sl_op {
 	SL_OP_MAX = SL_OP_USER + SLUICE_MAX_OPS,
 };
 
-enum sl_call_state { SL_CALL_FREE, SL_CALL_POSTED, SL_CALL_WAITED, SL_CALL_DONE };
+enum sl_call_state {
+	SL_CALL_FREE,
+	SL_CALL_POSTED,
+	SL_CALL_WAITED,
+	SL_CALL_DONE
+};
 
 struct sl_call {
-	uint32_t next;		/* entry list link, or free list */
+	uint32_t next; /* entry list link, or free list */
 	uint16_t tag;
-	uint8_t async;		/* nobody waits: the squeue frees the slot */
+	uint8_t async; /* nobody waits: the squeue frees the slot */
 	uint8_t pad;
 	sluice_conn_t conn;
-	struct sluice_args args; /* of a synchronous call: may hold pointers into the waiting caller's memory */
+	struct sluice_args
+	    args; /* of a synchronous call: may hold pointers into the waiting caller's memory */
 	int64_t result;
 	_Atomic uint32_t state; /* futex word */
 	uint32_t pad2;
@@ -129,15 +142,21 @@ struct sl_call {
 
 /* ---- what the layers above hook in (set once by stack creation) ---- */
 struct sl_hooks {
-	/** Packets of a port, up to SL_BURST; takes them all. verified: forwarded by another squeue, classified there. */
-	void (*input)(struct sluice_squeue *sq, unsigned int port, struct rte_mbuf **pkts, unsigned int n, bool forwarded);
-	/** Bits taken off the door of a live connection (generation checked). Chains are in the inbox: sl_inbox_take. */
+	/** Packets of a port, up to SL_BURST; takes them all. verified: forwarded by another
+	 * squeue, classified there. */
+	void (*input)(struct sluice_squeue *sq, unsigned int port, struct rte_mbuf **pkts,
+	    unsigned int n, bool forwarded);
+	/** Bits taken off the door of a live connection (generation checked). Chains are in the
+	 * inbox: sl_inbox_take. */
 	void (*bell)(struct sluice_squeue *sq, uint32_t idx, uint32_t bits);
 	/** A library operation other than ENTER. */
-	int64_t (*op)(struct sluice_squeue *sq, enum sl_op op, sluice_conn_t c, const struct sluice_args *args);
-	/** Serve connections that have something to send, at most budget segments; returns segments sent. */
+	int64_t (*op)(struct sluice_squeue *sq, enum sl_op op, sluice_conn_t c,
+	    const struct sluice_args *args);
+	/** Serve connections that have something to send, at most budget segments; returns segments
+	 * sent. */
 	unsigned int (*output)(struct sluice_squeue *sq, unsigned int budget);
-	/** Run what upcalls put off (nested work, `closed`): end of the pass and of an inline downcall. Returns work done. */
+	/** Run what upcalls put off (nested work, `closed`): end of the pass and of an inline
+	 * downcall. Returns work done. */
 	unsigned int (*deferred)(struct sluice_squeue *sq);
 	/** Is output pending, that only waits for another pass? */
 	bool (*pending)(const struct sluice_squeue *sq);
@@ -145,15 +164,16 @@ struct sl_hooks {
 
 /** One port, as a squeue sees it. */
 struct sl_txq {
-	uint16_t n;		/* staged */
-	bool stuck;		/* the last flush did not go out whole */
+	uint16_t n; /* staged */
+	bool stuck; /* the last flush did not go out whole */
 	struct rte_mbuf *pkts[SL_TXQ];
 };
 
 struct sl_sqport {
 	struct sluice_driver drv;
 	struct sluice_port_info info; /* private copy, refreshed by events */
-	int queue;		/* driver queue of this squeue, -1: none (receive by forwarding, send through squeue `via`) */
+	int queue; /* driver queue of this squeue, -1: none (receive by forwarding, send through
+		      squeue `via`) */
 	uint16_t via;
 	struct sl_txq *txq;
 };
@@ -168,11 +188,12 @@ struct sluice_squeue {
 	struct sl_ip *ip;
 	struct sl_tcp *tcp;
 	const struct sl_hooks *hooks;
-	struct sl_door *doors;	 /* indexed by slot, reserved for max_connections + 1, touched lazily */
+	struct sl_door
+	    *doors; /* indexed by slot, reserved for max_connections + 1, touched lazily */
 	uint16_t id;
 	uint16_t nports;
-	uint8_t depth;		 /* upcalls on the stack (0, 1: inline data calls; deeper: deferred) */
-	bool in_pass;		 /* inside poll, or a holder's critical section, or an inline downcall */
+	uint8_t depth; /* upcalls on the stack (0, 1: inline data calls; deeper: deferred) */
+	bool in_pass;  /* inside poll, or a holder's critical section, or an inline downcall */
 	struct sl_sqport port[SL_MAX_PORTS];
 	struct sl_wheel wheel;
 	struct sluice_tunables tun; /* private copy */
@@ -182,7 +203,7 @@ struct sluice_squeue {
 	/* below: squeue.c's own */
 	_Atomic uint32_t entries __attribute__((aligned(64))); /* list of entry ids, newest first */
 	_Atomic uint32_t sleeping; /* futex word/eventfd: set while the idle policy sleeps */
-	_Atomic uintptr_t owner; /* thread token, 0 nobody */
+	_Atomic uintptr_t owner;   /* thread token, 0 nobody */
 	struct sl_sq_priv *priv;
 };
 
@@ -202,31 +223,36 @@ struct sluice_stack {
 	struct sluice_squeue *sq[SL_MAX_SQUEUES];
 	struct sluice_driver port[SL_MAX_PORTS];
 	unsigned int nports;
-	_Atomic bool running;	    /* a squeue was polled: ports, operations and the application are fixed */
+	_Atomic bool
+	    running; /* a squeue was polled: ports, operations and the application are fixed */
 	struct sl_op_reg op[SLUICE_MAX_OPS];
 	unsigned int nops;
 	struct sluice_app app;
-	pthread_mutex_t lock;	    /* stack-wide tables: bind, listeners, configuration. lcores only try it */
-	struct sl_call *calls;	    /* sq_call_slots + 1; 0 unused */
+	pthread_mutex_t
+	    lock; /* stack-wide tables: bind, listeners, configuration. lcores only try it */
+	struct sl_call *calls;      /* sq_call_slots + 1; 0 unused */
 	_Atomic uint64_t call_free; /* head of the free list: ABA count << 32 | index */
 	_Atomic uint32_t next_sq;   /* round robin of create */
 	_Atomic uint32_t nports_changed;
-	struct sl_rng rng;	    /* under lock */
+	struct sl_rng rng; /* under lock */
 	struct sl_sipkey secret_table, secret_iss, secret_port, secret_ts;
-	_Atomic uint64_t exdev, slots_empty, calls_stale; /* refusals counted by threads that own no squeue; folded into counters_sum */
-	void *ip_master;	    /* lib/ip: configuration master; under lock */
-	void *tcp_master;	    /* lib/tcp: bind table, listener groups; under lock */
-	void *ctl;		    /* lib/ctl */
+	_Atomic uint64_t exdev, slots_empty, calls_stale; /* refusals counted by threads that own no
+							     squeue; folded into counters_sum */
+	void *ip_master;  /* lib/ip: configuration master; under lock */
+	void *tcp_master; /* lib/tcp: bind table, listener groups; under lock */
+	void *ctl;        /* lib/ctl */
 };
 
 #define SL_COUNT(sq, name) sl_ctr_add(&(sq)->ctr.name, 1)
 #define SL_COUNT_N(sq, name, n) sl_ctr_add(&(sq)->ctr.name, (n))
 
 /* ---- squeue.c, entry.c, loop.c, hold.c ---- */
-int sl_squeue_create(struct sluice_stack *st, unsigned int id, const struct sl_hooks *hooks, struct sluice_squeue **out);
+int sl_squeue_create(struct sluice_stack *st, unsigned int id, const struct sl_hooks *hooks,
+    struct sluice_squeue **out);
 /**
- * Frees staged packets, rings, backlog, inboxes, unrun entries (counted into *calls; waiting callers get -ECANCELED). Runs nothing.
- * Destroy all squeues of a stack before the next one is polled: forwarding rings of a squeue are its receiver's.
+ * Frees staged packets, rings, backlog, inboxes, unrun entries (counted into *calls; waiting
+ * callers get -ECANCELED). Runs nothing. Destroy all squeues of a stack before the next one is
+ * polled: forwarding rings of a squeue are its receiver's.
  */
 void sl_squeue_destroy(struct sluice_squeue *sq, uint64_t *calls);
 /** Application timers that are armed. Owner. */
@@ -234,7 +260,8 @@ uint32_t sl_app_timers(const struct sluice_squeue *sq);
 int sl_calls_init(struct sluice_stack *st);
 void sl_calls_fini(struct sluice_stack *st);
 /** Give squeue `sq` its view of port number n (nqueues pairs mapped q -> squeue q % nsq). */
-int sl_squeue_add_port(struct sluice_squeue *sq, unsigned int n, struct sluice_driver d, const struct sluice_port_info *info);
+int sl_squeue_add_port(struct sluice_squeue *sq, unsigned int n, struct sluice_driver d,
+    const struct sluice_port_info *info);
 
 /** Does the calling thread own the squeue (polls it, holds it, or runs an inline call on it)? */
 bool sl_on_squeue(const struct sluice_squeue *sq);
@@ -242,19 +269,25 @@ bool sl_on_squeue(const struct sluice_squeue *sq);
 bool sl_thread_polls(void);
 
 /**
- * Ring: sets bits in the door of handle c if its generation matches, queues the door when it is not, wakes a sleeper.
- * 0, -EBADF; -EALREADY when bits hold SL_BELL_CLOSED_ONCE and it was set before (nothing is rung). Any thread, also the
- * owner. Release: what was written before is seen by the bell hook.
+ * Ring: sets bits in the door of handle c if its generation matches, queues the door when it is
+ * not, wakes a sleeper. 0, -EBADF; -EALREADY when bits hold SL_BELL_CLOSED_ONCE and it was set
+ * before (nothing is rung). Any thread, also the owner. Release: what was written before is seen by
+ * the bell hook.
  */
 int sl_ring(struct sluice_stack *st, sluice_conn_t c, uint32_t bits);
-/** Push a chain of `len` bytes on the inbox and ring SL_BELL_DATA. 0 or -EBADF (chain still the caller's). */
-int sl_inbox_push(struct sluice_stack *st, sluice_conn_t c, struct rte_mbuf *chain, uint32_t len, uint32_t flags);
-/** Owner: take all chains of the present generation, oldest first, linked by sl_pkt_next; frees and counts stale ones. */
+/** Push a chain of `len` bytes on the inbox and ring SL_BELL_DATA. 0 or -EBADF (chain still the
+ * caller's). */
+int sl_inbox_push(
+    struct sluice_stack *st, sluice_conn_t c, struct rte_mbuf *chain, uint32_t len, uint32_t flags);
+/** Owner: take all chains of the present generation, oldest first, linked by sl_pkt_next; frees and
+ * counts stale ones. */
 struct rte_mbuf *sl_inbox_take(struct sluice_squeue *sq, uint32_t idx);
-/** Owner: begin a life of slot idx; returns the generation. / end it: late ringers get -EBADF; purges the inbox. */
+/** Owner: begin a life of slot idx; returns the generation. / end it: late ringers get -EBADF;
+ * purges the inbox. */
 uint32_t sl_door_open(struct sluice_squeue *sq, uint32_t idx);
 void sl_door_close(struct sluice_squeue *sq, uint32_t idx);
-/** Door of a handle, NULL when squeue or index are out of range (the generation may be stale). Any thread. */
+/** Door of a handle, NULL when squeue or index are out of range (the generation may be stale). Any
+ * thread. */
 static inline struct sl_door *sl_door_of(struct sluice_stack *st, sluice_conn_t c)
 {
 	uint32_t sq = SL_HANDLE_SQ(c), idx = SL_HANDLE_IDX(c);
@@ -279,13 +312,17 @@ static inline bool sl_handle_live(struct sluice_stack *st, sluice_conn_t c)
 	return (uint32_t)(w >> 32) == SL_HANDLE_GEN(c) && (w & SL_BELL_OPEN) != 0;
 }
 
-/** The engine under sluice_synch_call, for library operations too (tag = enum sl_op). Errors as there, -EXDEV, -ENOBUFS. */
-int64_t sl_synch_call(struct sluice_stack *st, unsigned int sq_id, unsigned int tag, sluice_conn_t c, const struct sluice_args *args);
-int sl_post(struct sluice_stack *st, unsigned int sq_id, unsigned int tag, sluice_conn_t c, const struct sluice_args *args);
+/** The engine under sluice_synch_call, for library operations too (tag = enum sl_op). Errors as
+ * there, -EXDEV, -ENOBUFS. */
+int64_t sl_synch_call(struct sluice_stack *st, unsigned int sq_id, unsigned int tag,
+    sluice_conn_t c, const struct sluice_args *args);
+int sl_post(struct sluice_stack *st, unsigned int sq_id, unsigned int tag, sluice_conn_t c,
+    const struct sluice_args *args);
 /** Reserve n call slots for posts that must not fail later (broadcasts); 0 or -ENOBUFS. */
 int sl_calls_reserve(struct sluice_stack *st, unsigned int n, uint32_t *slots);
 void sl_calls_unreserve(struct sluice_stack *st, unsigned int n, const uint32_t *slots);
-void sl_post_reserved(struct sluice_stack *st, unsigned int sq_id, uint32_t slot, unsigned int tag, sluice_conn_t c, const struct sluice_args *args);
+void sl_post_reserved(struct sluice_stack *st, unsigned int sq_id, uint32_t slot, unsigned int tag,
+    sluice_conn_t c, const struct sluice_args *args);
 
 /* Transmit: staged here, flushed once per pass. */
 /** Room for data packets on a port (control packets have SL_TXQ_CTL more). */
@@ -295,7 +332,8 @@ static inline unsigned int sl_tx_room(const struct sluice_squeue *sq, unsigned i
 
 	return n < SL_TXQ - SL_TXQ_CTL ? SL_TXQ - SL_TXQ_CTL - n : 0;
 }
-/** Stage a frame that the driver can take as it is. Ownership passes. False (mbuf still the caller's) only when even the control room is full. */
+/** Stage a frame that the driver can take as it is. Ownership passes. False (mbuf still the
+ * caller's) only when even the control room is full. */
 bool sl_tx_push(struct sluice_squeue *sq, unsigned int port, struct rte_mbuf *m);
 /** Forward a received packet to the squeue that owns it; frees and counts when the ring is full. */
 void sl_forward(struct sluice_squeue *sq, unsigned int to, unsigned int port, struct rte_mbuf *m);
@@ -311,6 +349,13 @@ static inline void sl_upcall_end(struct sluice_squeue *sq)
 }
 
 /** Timer kinds of the wheel. */
-enum sl_timer_kind { SL_TIMER_CONN, SL_TIMER_HALF, SL_TIMER_TW, SL_TIMER_NEIGH, SL_TIMER_IP, SL_TIMER_APP };
+enum sl_timer_kind {
+	SL_TIMER_CONN,
+	SL_TIMER_HALF,
+	SL_TIMER_TW,
+	SL_TIMER_NEIGH,
+	SL_TIMER_IP,
+	SL_TIMER_APP
+};
 
 #endif

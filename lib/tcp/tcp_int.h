@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * TCP's inside: the connection and what its parts call of each other. Prototypes stand under the file that implements
- * them. Everything runs on the connection's squeue unless it says otherwise. See tcp.c for the big picture.
+ * TCP's inside: the connection and what its parts call of each other. Prototypes stand under the
+ * file that implements them. Everything runs on the connection's squeue unless it says otherwise.
+ * See tcp.c for the big picture.
  */
 #ifndef SL_TCP_INT_H
 #define SL_TCP_INT_H
@@ -16,13 +17,22 @@
 #include <tcp/conntab.h>
 
 /* ---- segments ---- */
-enum { SL_TH_FIN = 1, SL_TH_SYN = 2, SL_TH_RST = 4, SL_TH_PUSH = 8, SL_TH_ACK = 16, SL_TH_URG = 32, SL_TH_ECE = 64, SL_TH_CWR = 128 };
+enum {
+	SL_TH_FIN = 1,
+	SL_TH_SYN = 2,
+	SL_TH_RST = 4,
+	SL_TH_PUSH = 8,
+	SL_TH_ACK = 16,
+	SL_TH_URG = 32,
+	SL_TH_ECE = 64,
+	SL_TH_CWR = 128
+};
 
 #define SL_MAX_SACK 4
 struct sl_opts {
 	uint32_t tsval, tsecr;
-	uint16_t mss;	      /* 0: absent */
-	uint8_t wscale;	      /* already clamped to 14 */
+	uint16_t mss;   /* 0: absent */
+	uint8_t wscale; /* already clamped to 14 */
 	uint8_t nsack;
 	bool has_ts, has_wscale, sack_ok;
 	struct {
@@ -32,25 +42,32 @@ struct sl_opts {
 
 /** A segment in input: header fields in host order. Trimming moves seq, len and m together. */
 struct sl_seg {
-	struct rte_mbuf *m;   /* payload when len > 0 (header removed); NULL once queued */
+	struct rte_mbuf *m;     /* payload when len > 0 (header removed); NULL once queued */
 	uint32_t seq, ack, wnd; /* wnd not scaled */
-	uint32_t len;	      /* payload bytes */
+	uint32_t len;           /* payload bytes */
 	uint16_t urp;
 	uint8_t flags, tos;
-	uint8_t pflags;	      /* enum sl_pkt_flags */
+	uint8_t pflags; /* enum sl_pkt_flags */
 	struct sl_opts o;
 	const struct sl_pkt *pkt;
 };
 
 /* ---- timers of a connection: one wheel node, an array of deadlines ---- */
-enum sl_tcp_timer { SL_T_RTX, SL_T_PERSIST, SL_T_DELACK, SL_T_KEEP, SL_T_MISC, SL_T_COUNT };
+enum sl_tcp_timer {
+	SL_T_RTX,
+	SL_T_PERSIST,
+	SL_T_DELACK,
+	SL_T_KEEP,
+	SL_T_MISC,
+	SL_T_COUNT
+};
 
 /* ---- transmission records: exist only in flight ---- */
 enum sl_rec_flags {
 	SL_REC_SACKED = 1,  /* the peer holds it */
 	SL_REC_LOST = 2,    /* deemed lost, not yet sent again */
 	SL_REC_RETRANS = 4, /* sent more than once: no RTT sample (Karn) without timestamps */
-	SL_REC_FIN = 8,	    /* its last sequence number is the FIN */
+	SL_REC_FIN = 8,     /* its last sequence number is the FIN */
 	SL_REC_APPLIM = 16, /* sent while limited by the application */
 };
 /** [start, end): one transmission; ordered by start without holes from snd_una to snd_max. */
@@ -61,7 +78,7 @@ struct sl_rec {
 	uint64_t delivered; /* conn->delivered when it was sent */
 	struct rte_mbuf *m; /* where `start` lies in the send queue; NULL for a bare FIN */
 	uint32_t off;
-	uint32_t idx;	    /* slab index */
+	uint32_t idx; /* slab index */
 	uint8_t flags, xmits;
 };
 
@@ -70,40 +87,51 @@ enum sl_conn_flags {
 	SL_C_SACK = 1u << 1,
 	SL_C_TS = 1u << 2,
 	SL_C_WSCALE = 1u << 3,
-	SL_C_ACK_NOW = 1u << 4,	    /* an ACK must leave in this pass */
+	SL_C_ACK_NOW = 1u << 4,     /* an ACK must leave in this pass */
 	SL_C_ACK_DELAYED = 1u << 5, /* the delayed ACK timer runs */
-	SL_C_FIN_QUEUED = 1u << 6,  /* the application shut the send side: FIN after the last byte */
-	SL_C_FIN_SENT = 1u << 7,    /* snd_max covers the FIN */
-	SL_C_FIN_RCVD = 1u << 8,    /* the peer's FIN was reached in order */
-	SL_C_CLOSED_BY_APP = 1u << 9, /* close or abort ran: no upcalls but zcopy_notify and closed */
-	SL_C_RCV_SHUT = 1u << 10,   /* shutdown(RD): data is acknowledged and dropped */
-	SL_C_FLOWCTRL = 1u << 11,   /* recv said no space: window closed until clr_flowctrl */
-	SL_C_TXQ_FULL = 1u << 12,   /* txq_full(true) was told */
-	SL_C_ON_OUTPUT = 1u << 13,  /* stands in the output list */
-	SL_C_TOUCHED = 1u << 14,    /* stands in the touched list of this input batch */
+	SL_C_FIN_QUEUED = 1u << 6, /* the application shut the send side: FIN after the last byte */
+	SL_C_FIN_SENT = 1u << 7,   /* snd_max covers the FIN */
+	SL_C_FIN_RCVD = 1u << 8,   /* the peer's FIN was reached in order */
+	SL_C_CLOSED_BY_APP =
+	    1u << 9,               /* close or abort ran: no upcalls but zcopy_notify and closed */
+	SL_C_RCV_SHUT = 1u << 10,  /* shutdown(RD): data is acknowledged and dropped */
+	SL_C_FLOWCTRL = 1u << 11,  /* recv said no space: window closed until clr_flowctrl */
+	SL_C_TXQ_FULL = 1u << 12,  /* txq_full(true) was told */
+	SL_C_ON_OUTPUT = 1u << 13, /* stands in the output list */
+	SL_C_TOUCHED = 1u << 14,   /* stands in the touched list of this input batch */
 	SL_C_ACCEPT_PENDING = 1u << 15, /* holds a backlog credit of its listener */
-	SL_C_RECOVERY = 1u << 16,   /* fast recovery until snd_una reaches recover */
-	SL_C_RTO_RECOVERY = 1u << 17, /* after a time-out, until snd_una reaches recover */
+	SL_C_RECOVERY = 1u << 16,       /* fast recovery until snd_una reaches recover */
+	SL_C_RTO_RECOVERY = 1u << 17,   /* after a time-out, until snd_una reaches recover */
 	SL_C_KEEPALIVE = 1u << 18,
 	SL_C_OOBINLINE = 1u << 19,
-	SL_C_URG_OUT = 1u << 20,    /* snd_up is ahead of snd_una */
-	SL_C_URG_IN = 1u << 21,	    /* rcv_up is ahead of what was read */
-	SL_C_PUSH_SEEN = 1u << 22,  /* of this batch */
-	SL_C_ACTIVE = 1u << 23,	    /* opened by connect (SYN_RCVD of a simultaneous open goes back to CLOSED, not LISTEN) */
-	SL_C_HELD = 1u << 24,	    /* SYN waits for a forwarding entry on another squeue */
+	SL_C_URG_OUT = 1u << 20,   /* snd_up is ahead of snd_una */
+	SL_C_URG_IN = 1u << 21,    /* rcv_up is ahead of what was read */
+	SL_C_PUSH_SEEN = 1u << 22, /* of this batch */
+	SL_C_ACTIVE = 1u << 23, /* opened by connect (SYN_RCVD of a simultaneous open goes back to
+				   CLOSED, not LISTEN) */
+	SL_C_HELD = 1u << 24,   /* SYN waits for a forwarding entry on another squeue */
 	SL_C_BOUND_PORT = 1u << 25, /* holds a reservation in the bind table */
 	SL_C_IN_TABLE = 1u << 26,
 	SL_C_EPHEMERAL = 1u << 27,
-	SL_C_MORE = 1u << 28,	    /* MSG_MORE or cork: hold a partial segment */
-	SL_C_WUPDATE = 1u << 29,    /* the ACK to send is a window update */
+	SL_C_MORE = 1u << 28,    /* MSG_MORE or cork: hold a partial segment */
+	SL_C_WUPDATE = 1u << 29, /* the ACK to send is a window update */
 	SL_C_ACTIVATED = 1u << 30,
-	SL_C_MSG_MORE = 1u << 31,   /* the last send said that more follows */
+	SL_C_MSG_MORE = 1u << 31, /* the last send said that more follows */
 };
 
-/** Upcalls that wait for the end of the pass. Order of the bits is the order in which they are made. */
+/** Upcalls that wait for the end of the pass. Order of the bits is the order in which they are
+ * made. */
 enum sl_deferred {
-	SL_D_CONNECTED = 1, SL_D_SHUT_SEND = 2, SL_D_RECV = 4, SL_D_OOB = 8, SL_D_SHUT_RECV = 16, SL_D_TXQ_CLEAR = 32,
-	SL_D_TXQ_FULL = 64, SL_D_ERROR = 128, SL_D_DISCONNECTED = 256, SL_D_CLOSED = 512,
+	SL_D_CONNECTED = 1,
+	SL_D_SHUT_SEND = 2,
+	SL_D_RECV = 4,
+	SL_D_OOB = 8,
+	SL_D_SHUT_RECV = 16,
+	SL_D_TXQ_CLEAR = 32,
+	SL_D_TXQ_FULL = 64,
+	SL_D_ERROR = 128,
+	SL_D_DISCONNECTED = 256,
+	SL_D_CLOSED = 512,
 	SL_D_LISTED = 0x8000, /* stands in the deferred list */
 };
 
@@ -117,61 +145,65 @@ struct sl_group;
 struct sl_conn {
 	/* line 0: identity and the receive fast path */
 	struct sl_key key;
-	uint32_t flags;		/* enum sl_conn_flags */
-	uint32_t idx;		/* slab and door index */
+	uint32_t flags; /* enum sl_conn_flags */
+	uint32_t idx;   /* slab and door index */
 	uint32_t rcv_nxt;
-	uint32_t rcv_adv;	/* right edge advertised: never moves left */
+	uint32_t rcv_adv; /* right edge advertised: never moves left */
 	uint32_t snd_una;
-	uint32_t snd_nxt;	/* next new or resent sequence number; after a time-out records are marked lost instead: equals snd_max */
+	uint32_t snd_nxt; /* next new or resent sequence number; after a time-out records are marked
+			     lost instead: equals snd_max */
 
 	/* line 1: receive and acknowledge */
-	uint32_t snd_max;	/* highest sequence sent + 1 */
-	uint32_t snd_wnd;	/* peer's window, scaled */
+	uint32_t snd_max; /* highest sequence sent + 1 */
+	uint32_t snd_wnd; /* peer's window, scaled */
 	uint32_t snd_wl1, snd_wl2;
-	uint32_t ts_recent;	/* RFC 7323 4.3 */
+	uint32_t ts_recent; /* RFC 7323 4.3 */
 	uint32_t last_ack_sent;
-	uint32_t ts_offset;	/* added to our clock */
-	uint32_t ts_recent_ms;	/* squeue time of ts_recent, ms: aging after 24 days */
-	struct rte_mbuf *rcvq_head, *rcvq_tail; /* readable, one chain by m->next; pkt_len of inner mbufs is not kept */
+	uint32_t ts_offset;    /* added to our clock */
+	uint32_t ts_recent_ms; /* squeue time of ts_recent, ms: aging after 24 days */
+	struct rte_mbuf *rcvq_head,
+	    *rcvq_tail; /* readable, one chain by m->next; pkt_len of inner mbufs is not kept */
 	uint32_t rcvq_bytes;
-	uint32_t rcvq_charge;	/* buffer bytes held */
-	uint8_t state;		/* enum sluice_state */
+	uint32_t rcvq_charge;           /* buffer bytes held */
+	uint8_t state;                  /* enum sluice_state */
 	uint8_t snd_wscale, rcv_wscale; /* shifts: of the peer's, of our advertisements */
-	uint8_t quickack;	/* segments still acknowledged at once */
-	uint8_t delack_segs;	/* full segments not yet acknowledged */
+	uint8_t quickack;               /* segments still acknowledged at once */
+	uint8_t delack_segs;            /* full segments not yet acknowledged */
 	uint8_t dupacks;
-	uint8_t rtx_shift;	/* RTO back-off */
+	uint8_t rtx_shift; /* RTO back-off */
 	uint8_t keep_probes;
 
 	/* line 2: transmit */
 	struct rte_mbuf *sndq_head, *sndq_tail; /* from snd_una, by m->next */
-	struct rte_mbuf *snd_m;	/* where snd_nxt lies: mbuf and offset; NULL: at the end (re-found from sndq_head or the tail) */
+	struct rte_mbuf *snd_m; /* where snd_nxt lies: mbuf and offset; NULL: at the end (re-found
+				   from sndq_head or the tail) */
 	uint32_t snd_off;
-	uint32_t sndq_head_off;	/* bytes of sndq_head that are acknowledged already */
-	uint32_t sndq_bytes;	/* snd_una to the end of the queue, without FIN */
-	uint32_t mss;		/* payload of a full segment, options of the established state already taken off */
+	uint32_t sndq_head_off; /* bytes of sndq_head that are acknowledged already */
+	uint32_t sndq_bytes;    /* snd_una to the end of the queue, without FIN */
+	uint32_t
+	    mss; /* payload of a full segment, options of the established state already taken off */
 	uint32_t max_sndwnd;
-	uint32_t snd_up;	/* sequence after the urgent byte */
+	uint32_t snd_up; /* sequence after the urgent byte */
 	uint32_t rcv_up;
 	uint16_t peer_mss;
-	uint16_t misc_why;	/* what SL_T_MISC means now: enum sl_misc */
+	uint16_t misc_why;                     /* what SL_T_MISC means now: enum sl_misc */
 	struct sl_conn *out_next, **out_pprev; /* output list (round robin) */
 
 	/* line 3: recovery */
 	struct sl_rec *rec_head, *rec_tail;
-	uint64_t delivered;	/* bytes the peer has, SACKed ones too */
-	uint64_t srtt, rttvar, rto; /* ns; srtt 0: no sample yet */
-	uint32_t recover;	/* snd_max when recovery began */
+	uint64_t delivered;              /* bytes the peer has, SACKed ones too */
+	uint64_t srtt, rttvar, rto;      /* ns; srtt 0: no sample yet */
+	uint32_t recover;                /* snd_max when recovery began */
 	uint32_t pipe_sacked, pipe_lost; /* bytes of records SACKED / LOST: equal recomputation */
 	uint32_t prr_delivered, prr_out, recover_fs;
-	uint32_t high_sacked;	/* highest sequence SACKed */
-	uint64_t rack_at;	/* latest sent_at of what was delivered (RFC 8985's RACK.xmit_ts) */
+	uint32_t high_sacked; /* highest sequence SACKed */
+	uint64_t rack_at;     /* latest sent_at of what was delivered (RFC 8985's RACK.xmit_ts) */
 
 	/* line 4: congestion control */
 	struct sl_cc cc;
 
 	/* cold */
-	uint32_t rto_at_una;	/* snd_una at the last time-out (spurious detection) */
+	uint32_t rto_at_una; /* snd_una at the last time-out (spurious detection) */
 	uint32_t iss, irs;
 	uint32_t deadline[SL_T_COUNT]; /* wheel ticks, low 32 bits; 0: off */
 	struct sl_timer timer;
@@ -180,36 +212,47 @@ struct sl_conn {
 	const struct sluice_upcalls *up;
 	void *up_arg;
 	struct sl_binding *binding; /* SL_C_BOUND_PORT: the row of the bind table */
-	struct sl_group *group;	/* listener: its group; eager with ACCEPT_PENDING: its listener's */
+	struct sl_group *group; /* listener: its group; eager with ACCEPT_PENDING: its listener's */
 	struct sl_conn *touch_next;
 	struct sl_conn *def_next;
-	struct sl_opt *opt;	/* options that differ from the tunables: allocated when first set */
-	uint64_t first_unacked_at; /* R2: when the oldest unacknowledged byte was first sent (or the window closed) */
-	uint64_t last_rcv;	/* keepalive */
-	uint64_t last_snd;	/* idle restart */
-	uint64_t challenge_at;	/* last ACK for an invalid segment */
+	struct sl_opt *opt; /* options that differ from the tunables: allocated when first set */
+	uint64_t first_unacked_at; /* R2: when the oldest unacknowledged byte was first sent (or the
+				      window closed) */
+	uint64_t last_rcv;         /* keepalive */
+	uint64_t last_snd;         /* idle restart */
+	uint64_t challenge_at;     /* last ACK for an invalid segment */
 	uint64_t bytes_in, bytes_out;
 	uint32_t segs_in, segs_out, retrans, rtos, recoveries;
 	uint32_t sndbuf, rcvbuf;
-	uint16_t deferred;	/* enum sl_deferred */
-	uint16_t linger;	/* seconds + 1; 0: off; 1: linger 0 */
-	int err;		/* of disconnected, so_error */
+	uint16_t deferred; /* enum sl_deferred */
+	uint16_t linger;   /* seconds + 1; 0: off; 1: linger 0 */
+	int err;           /* of disconnected, so_error */
 	int soft_err;
-	uint8_t last_up;	/* last upcall made + 1: the order is checked in debug builds */
-	uint8_t batch;		/* enum sl_batch: what this input batch brought */
-	bool cwnd_stopped;	/* cwnd held data back when cwnd_stop_seq was snd_max */
+	uint8_t last_up;   /* last upcall made + 1: the order is checked in debug builds */
+	uint8_t batch;     /* enum sl_batch: what this input batch brought */
+	bool cwnd_stopped; /* cwnd held data back when cwnd_stop_seq was snd_max */
 	uint32_t cwnd_stop_seq;
-	uint8_t force_push;	/* the hold of MSG_MORE or cork is over: send the partial segment */
-	uint32_t zc_out;	/* external sends not yet let go: `closed` waits for them */
+	uint8_t force_push; /* the hold of MSG_MORE or cork is over: send the partial segment */
+	uint32_t zc_out;    /* external sends not yet let go: `closed` waits for them */
 };
 
-enum sl_batch { SL_B_DATA = 1, SL_B_FIN = 2, SL_B_URG = 4 };
+enum sl_batch {
+	SL_B_DATA = 1,
+	SL_B_FIN = 2,
+	SL_B_URG = 4
+};
 
-enum sl_misc { SL_MISC_NONE, SL_MISC_FIN_WAIT2, SL_MISC_TIME_WAIT };
+enum sl_misc {
+	SL_MISC_NONE,
+	SL_MISC_FIN_WAIT2,
+	SL_MISC_TIME_WAIT
+};
 
-/** Per-connection values of L-scope tunables, set by setsockopt or inherited. 0 fields: the tunable rules. */
+/** Per-connection values of L-scope tunables, set by setsockopt or inherited. 0 fields: the tunable
+ * rules. */
 struct sl_opt {
-	uint64_t keepidle, keepintvl, keepcnt, user_timeout, syn_retries, fin_wait2, delack, rto_min, rto_max, rto_initial;
+	uint64_t keepidle, keepintvl, keepcnt, user_timeout, syn_retries, fin_wait2, delack,
+	    rto_min, rto_max, rto_initial;
 	uint32_t maxseg, init_cwnd, notsent_lowat, rcvlowat;
 	struct sluice_addr src_first;
 	uint32_t src_count;
@@ -229,7 +272,7 @@ struct sl_half {
 	uint32_t idx;
 	uint32_t iss, irs;
 	uint32_t ts_recent, ts_offset;
-	uint32_t peer_wnd;	/* of the SYN, not scaled */
+	uint32_t peer_wnd; /* of the SYN, not scaled */
 	uint64_t first_at, sent_at;
 	uint16_t mss;
 	uint8_t wscale;
@@ -251,21 +294,23 @@ struct sl_tw {
 };
 
 /* ---- listeners ---- */
-/** The listener of all squeues; found by its shards. Memory lives until the last shard, half-open entry and eager let go. */
+/** The listener of all squeues; found by its shards. Memory lives until the last shard, half-open
+ * entry and eager let go. */
 struct sl_group {
 	struct sluice_stack *st;
-	sluice_conn_t handle;	/* the listening connection, on its birth squeue */
+	sluice_conn_t handle;    /* the listening connection, on its birth squeue */
 	struct sluice_addr addr; /* any: all */
 	uint16_t port;
 	uint32_t vrf;
 	bool v6only, is6;
 	_Atomic uint32_t backlog;
-	_Atomic uint32_t pending; /* announced by newconn, not yet accepted; plus handshakes about to complete */
-	_Atomic uint32_t refs;	/* shards installed, half-open, pending eagers */
+	_Atomic uint32_t
+	    pending; /* announced by newconn, not yet accepted; plus handshakes about to complete */
+	_Atomic uint32_t refs; /* shards installed, half-open, pending eagers */
 	_Atomic bool closing;
 	const struct sluice_upcalls *up;
 	void *up_arg;
-	struct sl_opt opt;	/* inherited by eagers */
+	struct sl_opt opt;              /* inherited by eagers */
 	uint32_t sndbuf, rcvbuf, flags; /* inherited */
 	uint16_t linger;
 	uint32_t del_slot[SL_MAX_SQUEUES]; /* reserved: the close of a listener must not fail */
@@ -298,8 +343,9 @@ struct sl_tcp {
 	uint64_t rst_tokens, rst_at;
 	uint32_t next_connid;
 	uint32_t port_next[256]; /* RFC 6056 perturbation table */
-	struct sl_zc *zc;	/* lib/sock: finished external sends, pushed from any thread */
-	uint64_t edge[SLUICE_NSTATES][SLUICE_NSTATES]; /* transitions taken: the state diagram's coverage */
+	struct sl_zc *zc;        /* lib/sock: finished external sends, pushed from any thread */
+	uint64_t edge[SLUICE_NSTATES]
+		     [SLUICE_NSTATES]; /* transitions taken: the state diagram's coverage */
 };
 
 static inline struct sl_tcp *sl_tcp_of(struct sluice_squeue *sq)
@@ -314,7 +360,8 @@ sluice_conn_t sl_conn_handle(struct sluice_squeue *sq, const struct sl_conn *c);
 /** Live connection of a handle on this squeue, else NULL. */
 struct sl_conn *sl_conn_get(struct sluice_squeue *sq, sluice_conn_t h);
 
-/** Bytes of new data and FIN that may be counted against the window: sequence after the last queued byte (and FIN). */
+/** Bytes of new data and FIN that may be counted against the window: sequence after the last queued
+ * byte (and FIN). */
 static inline uint32_t sl_snd_end(const struct sl_conn *c)
 {
 	return c->snd_una + c->sndq_bytes + !!(c->flags & SL_C_FIN_QUEUED);
@@ -339,17 +386,22 @@ struct sl_conn *sl_conn_alloc(struct sluice_squeue *sq, int family, uint32_t vrf
 void sl_conn_free(struct sluice_squeue *sq, struct sl_conn *c);
 /** Counts the edge, publishes, keeps tcp_curr_estab. */
 void sl_conn_state(struct sluice_squeue *sq, struct sl_conn *c, enum sluice_state s);
-void sl_conn_publish(struct sluice_squeue *sq, struct sl_conn *c); /* addresses, connid, state, sndbuf */
-int sl_conn_insert(struct sluice_squeue *sq, struct sl_conn *c); /* into the table: 0, -EADDRINUSE, -ENOBUFS */
+void sl_conn_publish(
+    struct sluice_squeue *sq, struct sl_conn *c); /* addresses, connid, state, sndbuf */
+int sl_conn_insert(
+    struct sluice_squeue *sq, struct sl_conn *c); /* into the table: 0, -EADDRINUSE, -ENOBUFS */
 void sl_conn_remove(struct sluice_squeue *sq, struct sl_conn *c);
-/** The connection has ended: CLOSED, queues emptied, timers off; disconnected(err) when the application has not closed, else closed + free. err 0: normal end. */
+/** The connection has ended: CLOSED, queues emptied, timers off; disconnected(err) when the
+ * application has not closed, else closed + free. err 0: normal end. */
 void sl_conn_drop(struct sluice_squeue *sq, struct sl_conn *c, int err);
 /** Effective value of an L-scope tunable: sl_opt first. */
-#define SL_CONN_TUN(sq, c, field, optfield) ((c)->opt && (c)->opt->optfield ? (c)->opt->optfield : (sq)->tun.field)
+#define SL_CONN_TUN(sq, c, field, optfield) \
+	((c)->opt && (c)->opt->optfield ? (c)->opt->optfield : (sq)->tun.field)
 /** Copy the inheritable options of c into its group / from a group into an eager. */
 void sl_conn_to_group(const struct sl_conn *c, struct sl_group *g);
 int sl_conn_from_group(struct sl_conn *c, const struct sl_group *g);
-void sl_conn_check(struct sluice_squeue *sq, struct sl_conn *c); /* invariants; debug builds, end of each entry point */
+void sl_conn_check(struct sluice_squeue *sq,
+    struct sl_conn *c); /* invariants; debug builds, end of each entry point */
 
 /* ==== upcall.c: every upcall leaves through here; depth and order rules ==== */
 /** Make the upcall now, or at the end of the pass when depth >= 2 (closed: always). */
@@ -364,9 +416,11 @@ unsigned int sl_up_run_deferred(struct sluice_squeue *sq);
 
 /* ==== input.c: RFC 9293 3.10.7 ==== */
 void sl_tcp_input(struct sluice_squeue *sq, struct sl_pkt *pkts, unsigned int n); /* hook of IP */
-/** One segment for a full connection (also used for the segment that completes a handshake). Frees or queues seg->m. */
+/** One segment for a full connection (also used for the segment that completes a handshake). Frees
+ * or queues seg->m. */
 void sl_conn_segment(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg);
-/** Make the upcalls for what this batch brought so far: at its end, or before the connection ends in the middle of it. */
+/** Make the upcalls for what this batch brought so far: at its end, or before the connection ends
+ * in the middle of it. */
 void sl_input_deliver(struct sluice_squeue *sq, struct sl_conn *c);
 /** RST for a segment that belongs to nothing (RFC 9293 3.10.7.1), rate-limited. */
 void sl_tcp_reset_reply(struct sluice_squeue *sq, const struct sl_seg *seg);
@@ -377,10 +431,13 @@ void sl_tcp_icmp(struct sluice_squeue *sq, const struct sl_icmp_err *e);
 int sl_tcp_owner(struct sluice_squeue *sq, const struct sl_key *key); /* hook of IP */
 
 /* ==== options.c ==== */
-/** Parse options of a header of th_len bytes; malformed ones end the parse and count tcp_in_bad_opts. */
-void sl_opts_parse(struct sluice_squeue *sq, const uint8_t *th, unsigned int th_len, bool syn, struct sl_opts *o);
+/** Parse options of a header of th_len bytes; malformed ones end the parse and count
+ * tcp_in_bad_opts. */
+void sl_opts_parse(
+    struct sluice_squeue *sq, const uint8_t *th, unsigned int th_len, bool syn, struct sl_opts *o);
 /** SYN options in the order mss,sackOK,TS,nop,wscale; returns bytes (multiple of 4). */
-unsigned int sl_opts_syn(uint8_t *p, uint16_t mss, bool sack, bool ts, uint32_t tsval, uint32_t tsecr, bool wscale, uint8_t shift);
+unsigned int sl_opts_syn(uint8_t *p, uint16_t mss, bool sack, bool ts, uint32_t tsval,
+    uint32_t tsecr, bool wscale, uint8_t shift);
 /** nop,nop,TS and SACK blocks (newest first, DSACK before) that fit; returns bytes. */
 unsigned int sl_opts_established(const struct sl_conn *c, uint8_t *p, uint32_t tsval);
 unsigned int sl_opts_len(const struct sl_conn *c); /* the same length without writing */
@@ -391,18 +448,25 @@ static inline uint32_t sl_ts_now(const struct sluice_squeue *sq, uint32_t offset
 }
 
 /* ==== rcvq.c: receive queue and reassembly ==== */
-/** Cut n bytes off the front of a chain of len bytes / keep its first n bytes. *m becomes NULL when nothing is left. */
+/** Cut n bytes off the front of a chain of len bytes / keep its first n bytes. *m becomes NULL when
+ * nothing is left. */
 void sl_chain_chop(struct rte_mbuf **m, uint32_t n);
 void sl_chain_keep(struct rte_mbuf *m, uint32_t n);
 /** Data came that we have: reported by the next ACK (RFC 2883). */
 void sl_rcv_dsack(struct sl_conn *c, uint32_t start, uint32_t end);
-/** Queue acceptable data (already trimmed to the window): in order → rcvq (and what becomes contiguous), else ooo. Takes seg->m. True when in order. FIN in seg is remembered out of order too. */
+/** Queue acceptable data (already trimmed to the window): in order → rcvq (and what becomes
+ * contiguous), else ooo. Takes seg->m. True when in order. FIN in seg is remembered out of order
+ * too. */
 bool sl_rcv_data(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg);
-/** Window to offer now (bytes), right edge never left of rcv_adv, silly window avoided (RFC 9293 3.8.6.2.2). */
+/** Window to offer now (bytes), right edge never left of rcv_adv, silly window avoided (RFC
+ * 9293 3.8.6.2.2). */
 uint32_t sl_rcv_window(const struct sluice_squeue *sq, const struct sl_conn *c);
-size_t sl_rcv_consume(struct sluice_squeue *sq, struct sl_conn *c, size_t n); /* frees; then sl_rcv_opened */
-struct rte_mbuf *sl_rcv_take(struct sluice_squeue *sq, struct sl_conn *c, size_t max, uint32_t *len);
-/** After the application made room: schedules a window update when the peer gains >= min(2 MSS, rcvbuf/2) or the window was 0. */
+size_t sl_rcv_consume(
+    struct sluice_squeue *sq, struct sl_conn *c, size_t n); /* frees; then sl_rcv_opened */
+struct rte_mbuf *sl_rcv_take(
+    struct sluice_squeue *sq, struct sl_conn *c, size_t max, uint32_t *len);
+/** After the application made room: schedules a window update when the peer gains >= min(2 MSS,
+ * rcvbuf/2) or the window was 0. */
 void sl_rcv_opened(struct sluice_squeue *sq, struct sl_conn *c);
 void sl_rcv_clear(struct sluice_squeue *sq, struct sl_conn *c);
 /** SACK blocks to report, most recent first, at most n; a pending DSACK first. */
@@ -414,9 +478,13 @@ bool sl_rcv_fin_ready(const struct sl_conn *c);
 void sl_rcv_check(const struct sl_conn *c); /* counters equal recomputation */
 
 /* ==== listen.c, half.c: groups, SYN cache ==== */
-struct sl_group *sl_listener_find(struct sluice_squeue *sq, uint32_t vrf, const struct sluice_addr *laddr, uint16_t lport);
-void sl_half_syn(struct sluice_squeue *sq, struct sl_group *g, struct sl_seg *seg, const uint32_t *iss_min); /* a SYN for a listener; iss_min: beyond an old incarnation, or NULL */
-void sl_half_segment(struct sluice_squeue *sq, struct sl_half *h, struct sl_seg *seg); /* a segment for a half-open entry */
+struct sl_group *sl_listener_find(
+    struct sluice_squeue *sq, uint32_t vrf, const struct sluice_addr *laddr, uint16_t lport);
+void sl_half_syn(struct sluice_squeue *sq, struct sl_group *g, struct sl_seg *seg,
+    const uint32_t
+	*iss_min); /* a SYN for a listener; iss_min: beyond an old incarnation, or NULL */
+void sl_half_segment(struct sluice_squeue *sq, struct sl_half *h,
+    struct sl_seg *seg); /* a segment for a half-open entry */
 void sl_half_flow_ready(struct sluice_squeue *sq, struct sl_half *h, int err);
 void sl_half_timer(void *arg, struct sl_timer *t);
 void sl_half_free(struct sluice_squeue *sq, struct sl_half *h);
@@ -424,78 +492,104 @@ void sl_group_unref(struct sl_group *g);
 int sl_tcp_do_listen(struct sluice_squeue *sq, struct sl_conn *c, int backlog);
 int64_t sl_listen_add(struct sluice_squeue *sq, struct sl_group *g);
 int64_t sl_listen_del(struct sluice_squeue *sq, struct sl_group *g);
-int64_t sl_listen_del_ack(struct sluice_squeue *sq, struct sl_group *g); /* a[1] of SL_OP_LISTEN_DEL is set: back at home */
-void sl_tcp_unlisten(struct sluice_squeue *sq, struct sl_conn *c); /* close of a listener: shards, half-open and unaccepted go */
+int64_t sl_listen_del_ack(struct sluice_squeue *sq,
+    struct sl_group *g); /* a[1] of SL_OP_LISTEN_DEL is set: back at home */
+void sl_tcp_unlisten(struct sluice_squeue *sq,
+    struct sl_conn *c); /* close of a listener: shards, half-open and unaccepted go */
 
 /* ==== bind.c: the bind table of the stack (mutex; lcores only try it), ephemeral ports ==== */
 int sl_tcp_master_create(struct sluice_stack *st);
 void sl_tcp_master_destroy(struct sluice_stack *st);
-int sl_tcp_do_bind(struct sluice_squeue *sq, struct sl_conn *c, const struct sluice_addr *a, uint16_t port);
+int sl_tcp_do_bind(
+    struct sluice_squeue *sq, struct sl_conn *c, const struct sluice_addr *a, uint16_t port);
 void sl_tcp_do_unbind(struct sluice_squeue *sq, struct sl_conn *c);
-/** RFC 6056 algorithm 3 (keyed hash + perturbation), only ports that steer home; fills key.lport. -EADDRNOTAVAIL. */
+/** RFC 6056 algorithm 3 (keyed hash + perturbation), only ports that steer home; fills key.lport.
+ * -EADDRNOTAVAIL. */
 int sl_tcp_pick_port(struct sluice_squeue *sq, struct sl_conn *c);
 
 /* ==== open.c: connect, close, abort, shutdown ==== */
 uint32_t sl_tcp_iss(struct sluice_squeue *sq, const struct sl_key *k); /* RFC 6528 */
 uint32_t sl_tcp_ts_offset(struct sluice_squeue *sq, const struct sl_key *k);
-int sl_tcp_do_connect(struct sluice_squeue *sq, struct sl_conn *c, const struct sluice_addr *a, uint16_t port, uint32_t scope, uint32_t *connid);
-/** Established parameters from the options of SYN or SYN-ACK, for opener and eager: mss, scales, flags, cwnd. */
+int sl_tcp_do_connect(struct sluice_squeue *sq, struct sl_conn *c, const struct sluice_addr *a,
+    uint16_t port, uint32_t scope, uint32_t *connid);
+/** Established parameters from the options of SYN or SYN-ACK, for opener and eager: mss, scales,
+ * flags, cwnd. */
 void sl_tcp_negotiate(struct sluice_squeue *sq, struct sl_conn *c, const struct sl_opts *o);
-void sl_tcp_established(struct sluice_squeue *sq, struct sl_conn *c); /* both ways: state, timers, props */
-uint8_t sl_tcp_wscale(const struct sluice_squeue *sq, uint32_t rcvbuf); /* smallest shift that can offer rcvbuf */
-int64_t sl_fwd_op(struct sluice_squeue *sq, enum sl_op op, sluice_conn_t c, const struct sluice_args *args);
-void sl_fwd_release(struct sluice_squeue *sq, struct sl_conn *c); /* at the end of a connection: removes its forwarding entry */
+void sl_tcp_established(
+    struct sluice_squeue *sq, struct sl_conn *c); /* both ways: state, timers, props */
+uint8_t sl_tcp_wscale(
+    const struct sluice_squeue *sq, uint32_t rcvbuf); /* smallest shift that can offer rcvbuf */
+int64_t sl_fwd_op(
+    struct sluice_squeue *sq, enum sl_op op, sluice_conn_t c, const struct sluice_args *args);
+void sl_fwd_release(struct sluice_squeue *sq,
+    struct sl_conn *c); /* at the end of a connection: removes its forwarding entry */
 void sl_tcp_do_shutdown_wr(struct sluice_squeue *sq, struct sl_conn *c);
 void sl_tcp_do_close(struct sluice_squeue *sq, struct sl_conn *c);
 void sl_tcp_do_abort(struct sluice_squeue *sq, struct sl_conn *c, bool send_rst);
 /** MSS for this path and peer: RFC 6691, RFC 9293 3.7.1; called again when the path MTU changes. */
 void sl_tcp_set_mss(struct sluice_squeue *sq, struct sl_conn *c);
-uint16_t sl_tcp_offer_mss(struct sluice_squeue *sq, const struct sl_flow *f, const struct sl_key *k, const struct sl_opt *o);
+uint16_t sl_tcp_offer_mss(struct sluice_squeue *sq, const struct sl_flow *f, const struct sl_key *k,
+    const struct sl_opt *o);
 
 /* ==== timewait.c ==== */
-/** Full connection enters TIME_WAIT: compact when the application has closed, else kept until it does. */
+/** Full connection enters TIME_WAIT: compact when the application has closed, else kept until it
+ * does. */
 void sl_tw_enter(struct sluice_squeue *sq, struct sl_conn *c);
 void sl_tw_segment(struct sluice_squeue *sq, struct sl_tw *tw, struct sl_seg *seg);
 void sl_tw_timer(void *arg, struct sl_timer *t);
-/** May an opener reuse this tuple now (RFC 6191)? Frees it and sets *iss_min beyond its sequence numbers. */
+/** May an opener reuse this tuple now (RFC 6191)? Frees it and sets *iss_min beyond its sequence
+ * numbers. */
 bool sl_tw_reuse(struct sluice_squeue *sq, struct sl_tw *tw, uint32_t *iss_min, uint32_t *ts_min);
 void sl_tw_free(struct sluice_squeue *sq, struct sl_tw *tw);
 
 /* ==== sendq.c: byte stream and transmission records ==== */
 /** Append a chain of len bytes; takes it. Caller schedules output. */
-void sl_sendq_append(struct sluice_squeue *sq, struct sl_conn *c, struct rte_mbuf *chain, uint32_t len, uint32_t flags);
-/** snd_una moves to `una`: frees mbufs below, gives back credit, txq_full(false). Records are the caller's (recovery.c). */
+void sl_sendq_append(struct sluice_squeue *sq, struct sl_conn *c, struct rte_mbuf *chain,
+    uint32_t len, uint32_t flags);
+/** snd_una moves to `una`: frees mbufs below, gives back credit, txq_full(false). Records are the
+ * caller's (recovery.c). */
 void sl_sendq_acked(struct sluice_squeue *sq, struct sl_conn *c, uint32_t una);
 /** txq_full(false) when it is due. */
 void sl_sendq_room(struct sluice_squeue *sq, struct sl_conn *c);
-void sl_sendq_clear(struct sluice_squeue *sq, struct sl_conn *c); /* all mbufs and records; credit is given back */
-struct sl_rec *sl_rec_add(struct sluice_squeue *sq, struct sl_conn *c, uint32_t start, uint32_t end, struct rte_mbuf *m, uint32_t off, uint8_t flags);
+void sl_sendq_clear(
+    struct sluice_squeue *sq, struct sl_conn *c); /* all mbufs and records; credit is given back */
+struct sl_rec *sl_rec_add(struct sluice_squeue *sq, struct sl_conn *c, uint32_t start, uint32_t end,
+    struct rte_mbuf *m, uint32_t off, uint8_t flags);
 void sl_rec_unlink(struct sluice_squeue *sq, struct sl_conn *c, struct sl_rec *r); /* and free */
 /** Move the start of a record forward to `at`, with its place in the queue. */
 void sl_rec_trim(struct sl_conn *c, struct sl_rec *r, uint32_t at);
-struct sl_rec *sl_rec_split(struct sluice_squeue *sq, struct sl_conn *c, struct sl_rec *r, uint32_t at); /* NULL: no record; the second half */
-/** Payload of len bytes from (m, off) attached (or copied below tcp.copy_below) behind the header mbuf. 0 or -ENOBUFS. */
-int sl_sendq_attach(struct sluice_squeue *sq, struct sl_conn *c, struct rte_mbuf *hdr, struct rte_mbuf *m, uint32_t off, uint32_t len);
+struct sl_rec *sl_rec_split(struct sluice_squeue *sq, struct sl_conn *c, struct sl_rec *r,
+    uint32_t at); /* NULL: no record; the second half */
+/** Payload of len bytes from (m, off) attached (or copied below tcp.copy_below) behind the header
+ * mbuf. 0 or -ENOBUFS. */
+int sl_sendq_attach(struct sluice_squeue *sq, struct sl_conn *c, struct rte_mbuf *hdr,
+    struct rte_mbuf *m, uint32_t off, uint32_t len);
 
 /* ==== output.c ==== */
 /** Put on the output list (idempotent). What is to be sent is decided when it is served. */
 void sl_output_schedule(struct sluice_squeue *sq, struct sl_conn *c);
 void sl_output_unlist(struct sluice_squeue *sq, struct sl_conn *c);
 unsigned int sl_tcp_output(struct sluice_squeue *sq, unsigned int budget); /* hook of the squeue */
-void sl_flow_is_ready(struct sluice_squeue *sq, struct sl_flow *f, int err); /* hook of IP: conn or half */
-/** Build and send one control segment now, if it can go: SYN, SYN-ACK (simultaneous open), RST, probe, pure ACK. False: not sent (no room, no neighbour, no buffer). */
+void sl_flow_is_ready(
+    struct sluice_squeue *sq, struct sl_flow *f, int err); /* hook of IP: conn or half */
+/** Build and send one control segment now, if it can go: SYN, SYN-ACK (simultaneous open), RST,
+ * probe, pure ACK. False: not sent (no room, no neighbour, no buffer). */
 bool sl_output_ctl(struct sluice_squeue *sq, struct sl_conn *c, uint32_t seq, uint8_t flags);
 /** One byte (or the FIN) beyond a closed window (RFC 9293 3.8.6.1). */
 void sl_output_probe(struct sluice_squeue *sq, struct sl_conn *c);
 bool sl_output_pending(const struct sluice_squeue *sq); /* hook */
-/** A bare header for a key: used by half.c, timewait.c, input.c for replies. NULL without buffer. */
-struct rte_mbuf *sl_output_header(struct sluice_squeue *sq, const struct sl_key *k, uint32_t seq, uint32_t ack, uint8_t flags, uint16_t wnd, const uint8_t *opts, unsigned int optlen);
+/** A bare header for a key: used by half.c, timewait.c, input.c for replies. NULL without buffer.
+ */
+struct rte_mbuf *sl_output_header(struct sluice_squeue *sq, const struct sl_key *k, uint32_t seq,
+    uint32_t ack, uint8_t flags, uint16_t wnd, const uint8_t *opts, unsigned int optlen);
 /** An ACK is due: now, or by the delayed ACK rules (RFC 9293 3.8.6.3, RFC 5681 4.2). */
 void sl_ack_now(struct sluice_squeue *sq, struct sl_conn *c);
 void sl_ack_data(struct sluice_squeue *sq, struct sl_conn *c, uint32_t len);
 
 /* ==== recovery.c: what an ACK means ==== */
-/** ACK field, window and SACK of an acceptable segment in a synchronized state (RFC 9293 3.10.7.4 fifth). Returns false when the segment must be dropped (ack beyond snd_max: ACK sent; too old: challenge). */
+/** ACK field, window and SACK of an acceptable segment in a synchronized state (RFC 9293 3.10.7.4
+ * fifth). Returns false when the segment must be dropped (ack beyond snd_max: ACK sent; too old:
+ * challenge). */
 bool sl_ack_process(struct sluice_squeue *sq, struct sl_conn *c, const struct sl_seg *seg);
 /** Has the FIN been acknowledged? */
 static inline bool sl_fin_acked(const struct sl_conn *c)
@@ -503,7 +597,8 @@ static inline bool sl_fin_acked(const struct sl_conn *c)
 	return (c->flags & SL_C_FIN_SENT) && c->snd_una == c->snd_max;
 }
 void sl_recovery_rto(struct sluice_squeue *sq, struct sl_conn *c); /* mark all lost, back off cc */
-/** The path MTU went down: what is too large now goes again, at once and without a congestion response (RFC 1191 6.4). */
+/** The path MTU went down: what is too large now goes again, at once and without a congestion
+ * response (RFC 1191 6.4). */
 void sl_recovery_resize(struct sluice_squeue *sq, struct sl_conn *c);
 void sl_recovery_check(const struct sl_conn *c); /* counters equal recomputation */
 /** Next record to resend, or NULL. */
@@ -511,18 +606,21 @@ struct sl_rec *sl_recovery_next(struct sluice_squeue *sq, struct sl_conn *c);
 
 /* ==== rtt.c: RFC 6298 ==== */
 void sl_rtt_sample(struct sluice_squeue *sq, struct sl_conn *c, uint64_t rtt);
-uint64_t sl_rto(const struct sluice_squeue *sq, const struct sl_conn *c); /* with back-off, clamped */
+uint64_t sl_rto(
+    const struct sluice_squeue *sq, const struct sl_conn *c); /* with back-off, clamped */
 
 /* ==== timers.c ==== */
 void sl_conn_timer(void *arg, struct sl_timer *t); /* of the wheel */
-void sl_conn_timer_set(struct sluice_squeue *sq, struct sl_conn *c, enum sl_tcp_timer which, uint64_t at);
+void sl_conn_timer_set(
+    struct sluice_squeue *sq, struct sl_conn *c, enum sl_tcp_timer which, uint64_t at);
 void sl_conn_timer_cancel(struct sluice_squeue *sq, struct sl_conn *c, enum sl_tcp_timer which);
 static inline bool sl_conn_timer_armed(const struct sl_conn *c, enum sl_tcp_timer which)
 {
 	return c->deadline[which] != 0;
 }
 void sl_conn_timers_off(struct sluice_squeue *sq, struct sl_conn *c);
-/** (Re)start or stop the retransmission or persist timer by what is outstanding (RFC 6298 5.1-5.3). */
+/** (Re)start or stop the retransmission or persist timer by what is outstanding (RFC 6298 5.1-5.3).
+ */
 void sl_rtx_rearm(struct sluice_squeue *sq, struct sl_conn *c);
 void sl_keepalive_restart(struct sluice_squeue *sq, struct sl_conn *c);
 

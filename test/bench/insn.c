@@ -22,12 +22,12 @@
 #define SEGMENT 1448 /* 1500 - IPv4 - TCP - timestamps */
 #define WARM 200     /* rounds before callgrind's count begins to matter: slow start is over */
 
-#define MUST(cond)                                                                    \
-	do {                                                                          \
-		if (!(cond)) {                                                        \
+#define MUST(cond)                                                                        \
+	do {                                                                              \
+		if (!(cond)) {                                                            \
 			fprintf(stderr, "%s:%d: %s failed\n", __FILE__, __LINE__, #cond); \
-			exit(1);                                                      \
-		}                                                                     \
+			exit(1);                                                          \
+		}                                                                         \
 	} while (0)
 
 static struct sluice_stack *st[2];
@@ -100,9 +100,8 @@ static void settle(uint64_t ns)
 
 static void open_connection(void)
 {
-	struct sockaddr_in sa = {.sin_family = AF_INET,
-	    .sin_port = htons(7000),
-	    .sin_addr.s_addr = htonl(0x0a000002)};
+	struct sockaddr_in sa = {
+	    .sin_family = AF_INET, .sin_port = htons(7000), .sin_addr.s_addr = htonl(0x0a000002)};
 	struct sluice_wire_params wp = {.size = sizeof(wp),
 	    .nqueues = {1, 1},
 	    .depth = 1024,

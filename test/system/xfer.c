@@ -436,8 +436,8 @@ static struct rte_mempool *pool(const char *name, unsigned int n, uint16_t room)
 }
 
 /**
- * Buffers of the receive pool that a port may keep for good. net_af_xdp never takes back what stands in
- * its fill ring, filled when the port starts, and in its receive and completion rings.
+ * Buffers of the receive pool that a port may keep for good. net_af_xdp never takes back what
+ * stands in its fill ring, filled when the port starts, and in its receive and completion rings.
  */
 static unsigned int port_keeps(uint16_t port_id, const struct rte_mempool *rx)
 {

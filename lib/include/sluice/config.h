@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Runtime configuration: from any control thread, in transactions that apply wholly or not at all. Changes are checked
- * when added, built into a new snapshot at commit, and reach each squeue as an entry between two passes; commit returns
- * when all squeues that are polled have installed it (or at once for those that nobody owns).
+ * Runtime configuration: from any control thread, in transactions that apply wholly or not at all.
+ * Changes are checked when added, built into a new snapshot at commit, and reach each squeue as an
+ * entry between two passes; commit returns when all squeues that are polled have installed it (or
+ * at once for those that nobody owns).
  */
 #ifndef SLUICE_CONFIG_H
 #define SLUICE_CONFIG_H
@@ -15,9 +16,11 @@ extern "C" {
 
 struct sluice_txn;
 
-/** Begin a transaction over the present configuration. One at a time per stack: -EBUSY. Not from a squeue: -EXDEV. */
+/** Begin a transaction over the present configuration. One at a time per stack: -EBUSY. Not from a
+ * squeue: -EXDEV. */
 SLUICE_API int sluice_txn_begin(struct sluice_stack *st, struct sluice_txn **t);
-/** Apply all. On failure nothing has changed, *why (if not NULL) points to text that lives until the next call. */
+/** Apply all. On failure nothing has changed, *why (if not NULL) points to text that lives until
+ * the next call. */
 SLUICE_API int sluice_txn_commit(struct sluice_txn *t, const char **why);
 SLUICE_API void sluice_txn_abort(struct sluice_txn *t);
 
@@ -25,30 +28,35 @@ SLUICE_API void sluice_txn_abort(struct sluice_txn *t);
 
 struct sluice_if_params {
 	size_t size;
-	const char *name;     /* unique in the stack, up to 15 characters */
-	unsigned int port;    /* of sluice_port_add; ignored for virtual ones */
-	uint16_t vlan[2];     /* SLUICE_VLAN_NONE, or outer and inner tag */
-	uint32_t vrf;	      /* must exist (0 always does) */
-	uint16_t mtu;	      /* 0: the port's */
-	bool virt;	      /* no port: carries addresses only (loopback, VIPs) */
+	const char *name;  /* unique in the stack, up to 15 characters */
+	unsigned int port; /* of sluice_port_add; ignored for virtual ones */
+	uint16_t vlan[2];  /* SLUICE_VLAN_NONE, or outer and inner tag */
+	uint32_t vrf;      /* must exist (0 always does) */
+	uint16_t mtu;      /* 0: the port's */
+	bool virt;         /* no port: carries addresses only (loopback, VIPs) */
 };
 
-/** Errors of all: -EINVAL, -EEXIST, -ENOENT, -ENOSPC, -ENOMEM. Removing an object that others use: -EBUSY. */
+/** Errors of all: -EINVAL, -EEXIST, -ENOENT, -ENOSPC, -ENOMEM. Removing an object that others use:
+ * -EBUSY. */
 SLUICE_API int sluice_vrf_add(struct sluice_txn *t, uint32_t vrf);
 SLUICE_API int sluice_vrf_del(struct sluice_txn *t, uint32_t vrf);
 SLUICE_API int sluice_if_add(struct sluice_txn *t, const struct sluice_if_params *p);
 SLUICE_API int sluice_if_del(struct sluice_txn *t, const char *name);
 /**
- * Address of an interface: "10.0.0.1/24", "2001:db8::1/64". on_prefix: every address of the prefix is local (any-IP).
- * IPv6 interfaces have their link-local address by themselves (EUI-64).
+ * Address of an interface: "10.0.0.1/24", "2001:db8::1/64". on_prefix: every address of the prefix
+ * is local (any-IP). IPv6 interfaces have their link-local address by themselves (EUI-64).
  */
-SLUICE_API int sluice_addr_add(struct sluice_txn *t, const char *ifname, const char *addr, bool on_prefix);
+SLUICE_API int sluice_addr_add(
+    struct sluice_txn *t, const char *ifname, const char *addr, bool on_prefix);
 SLUICE_API int sluice_addr_del(struct sluice_txn *t, const char *ifname, const char *addr);
-/** prefix "0.0.0.0/0" or "::/0" for default; via NULL: on link of ifname; ifname NULL: found from via. */
-SLUICE_API int sluice_route_add(struct sluice_txn *t, uint32_t vrf, const char *prefix, const char *via, const char *ifname);
+/** prefix "0.0.0.0/0" or "::/0" for default; via NULL: on link of ifname; ifname NULL: found from
+ * via. */
+SLUICE_API int sluice_route_add(
+    struct sluice_txn *t, uint32_t vrf, const char *prefix, const char *via, const char *ifname);
 SLUICE_API int sluice_route_del(struct sluice_txn *t, uint32_t vrf, const char *prefix);
 /** Permanent neighbour. */
-SLUICE_API int sluice_neigh_add(struct sluice_txn *t, const char *ifname, const char *addr, const uint8_t mac[6]);
+SLUICE_API int sluice_neigh_add(
+    struct sluice_txn *t, const char *ifname, const char *addr, const uint8_t mac[6]);
 SLUICE_API int sluice_neigh_del(struct sluice_txn *t, const char *ifname, const char *addr);
 SLUICE_API int sluice_tunable_set(struct sluice_txn *t, const char *name, uint64_t value);
 /** As text, with suffixes; see sluice_tunable_parse. */
@@ -57,14 +65,20 @@ SLUICE_API int sluice_tunable_set_text(struct sluice_txn *t, const char *name, c
 SLUICE_API int sluice_tunable_get(const struct sluice_stack *st, const char *name, uint64_t *value);
 
 /** State of an address on an interface. */
-enum sluice_addr_state { SLUICE_ADDR_TENTATIVE, SLUICE_ADDR_READY, SLUICE_ADDR_DUPLICATE };
+enum sluice_addr_state {
+	SLUICE_ADDR_TENTATIVE,
+	SLUICE_ADDR_READY,
+	SLUICE_ADDR_DUPLICATE
+};
 /** Synchronous; -ENOENT. */
-SLUICE_API int sluice_addr_state(struct sluice_stack *st, const char *ifname, const char *addr, enum sluice_addr_state *state);
+SLUICE_API int sluice_addr_state(
+    struct sluice_stack *st, const char *ifname, const char *addr, enum sluice_addr_state *state);
 
 /**
- * Load an ini file (rte_cfgfile syntax; doc/configuration.md) and make the stack's configuration equal to it, in one transaction:
- * what the file does not have any more is removed, what is the same is left alone. On error nothing changes and
- * err holds "file:line: reason". Listeners of the file are handed to `listener` (may be NULL) as (name, address, port, backlog, vrf).
+ * Load an ini file (rte_cfgfile syntax; doc/configuration.md) and make the stack's configuration
+ * equal to it, in one transaction: what the file does not have any more is removed, what is the
+ * same is left alone. On error nothing changes and err holds "file:line: reason". Listeners of the
+ * file are handed to `listener` (may be NULL) as (name, address, port, backlog, vrf).
  */
 struct sluice_ini_listener {
 	const char *name, *addr;
@@ -72,8 +86,9 @@ struct sluice_ini_listener {
 	int backlog;
 	uint32_t vrf;
 };
-SLUICE_API int sluice_config_load(struct sluice_stack *st, const char *path, char *err, size_t errlen,
-    int (*listener)(void *arg, const struct sluice_ini_listener *l, bool add), void *arg);
+SLUICE_API int sluice_config_load(struct sluice_stack *st, const char *path, char *err,
+    size_t errlen, int (*listener)(void *arg, const struct sluice_ini_listener *l, bool add),
+    void *arg);
 
 #ifdef __cplusplus
 }

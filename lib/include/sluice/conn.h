@@ -1,24 +1,25 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Connections: downcalls (the caller to TCP) and upcalls (TCP to the caller), as between Solaris' socket layer and its
- * TCP, and the data calls of the event API.
+ * Connections: downcalls (the caller to TCP) and upcalls (TCP to the caller), as between Solaris'
+ *socket layer and its TCP, and the data calls of the event API.
  *
- * Which thread: every downcall may be made from any thread. On the connection's squeue (in an upcall, hook or operation)
- * it runs inline; from a control thread it is shipped to the squeue (synchronous downcalls) or rings the connection's
- * doorbell (send, shutdown, clr_flowctrl, close, abort). The data calls peek, consume, take, splice are for the squeue only
+ * Which thread: every downcall may be made from any thread. On the connection's squeue (in an
+ *upcall, hook or operation) it runs inline; from a control thread it is shipped to the squeue
+ *(synchronous downcalls) or rings the connection's doorbell (send, shutdown, clr_flowctrl, close,
+ *abort). The data calls peek, consume, take, splice are for the squeue only
  * (-EPERM elsewhere). Upcalls are always made on the connection's squeue.
  *
- * Inside an upcall, data calls run inline one level deep: an upcall that they cause on another connection runs at once,
- * deeper ones and every `closed` wait for the end of the pass.
+ * Inside an upcall, data calls run inline one level deep: an upcall that they cause on another
+ *connection runs at once, deeper ones and every `closed` wait for the end of the pass.
  *
  * Order of upcalls of one connection (sluice_upcall_may_follow is the same table):
  *
- *	activate:	opctl(ENAB_ACCEPT)* newconn* ............................ closed	(listener)
- *	activate:	connected | disconnected ................................ closed	(opener)
- *	newconn:	(connected is implied) .................................. closed	(eager)
- *	then any order of recv, txq_full, signal_oob, zcopy_notify, set_error, opctl, until disconnected;
- *	opctl(SHUT_RECV) [the peer's FIN]: no recv after it; disconnected: nothing but zcopy_notify and closed after it;
- *	closed: exactly once and last, after close() or abort() only.
+ *	activate:	opctl(ENAB_ACCEPT)* newconn* ............................ closed
+ *(listener) activate:	connected | disconnected ................................ closed
+ *(opener) newconn:	(connected is implied) .................................. closed
+ *(eager) then any order of recv, txq_full, signal_oob, zcopy_notify, set_error, opctl, until
+ *disconnected; opctl(SHUT_RECV) [the peer's FIN]: no recv after it; disconnected: nothing but
+ *zcopy_notify and closed after it; closed: exactly once and last, after close() or abort() only.
  */
 #ifndef SLUICE_CONN_H
 #define SLUICE_CONN_H
@@ -32,43 +33,60 @@ extern "C" {
 
 enum sluice_opctl {
 	SLUICE_OPCTL_ENAB_ACCEPT, /* value: backlog */
-	SLUICE_OPCTL_SHUT_SEND,	  /* nothing more can be sent (shutdown(WR) accepted) */
-	SLUICE_OPCTL_SHUT_RECV,	  /* end of stream: the peer's FIN was reached, or shutdown(RD) */
+	SLUICE_OPCTL_SHUT_SEND,   /* nothing more can be sent (shutdown(WR) accepted) */
+	SLUICE_OPCTL_SHUT_RECV,   /* end of stream: the peer's FIN was reached, or shutdown(RD) */
 };
 
-/** Upcalls; any member may be NULL. `arg` is the upper handle of activate() or of newconn's return. */
+/** Upcalls; any member may be NULL. `arg` is the upper handle of activate() or of newconn's return.
+ */
 struct sluice_upcalls {
 	size_t size;
 	/**
-	 * A handshake completed on the listener whose upper handle is `arg`. Set *up_arg to the upper handle and *up to the
-	 * upcalls of the new connection (preset: the listener's). Return 0, or -errno to refuse it: RST. The eager's squeue.
+	 * A handshake completed on the listener whose upper handle is `arg`. Set *up_arg to the
+	 * upper handle and *up to the upcalls of the new connection (preset: the listener's).
+	 * Return 0, or -errno to refuse it: RST. The eager's squeue.
 	 */
-	int (*newconn)(void *arg, sluice_conn_t listener, sluice_conn_t eager, void **up_arg, const struct sluice_upcalls **up);
+	int (*newconn)(void *arg, sluice_conn_t listener, sluice_conn_t eager, void **up_arg,
+	    const struct sluice_upcalls **up);
 	void (*connected)(void *arg, sluice_conn_t c, uint32_t connid);
-	/** err: ECONNREFUSED, ECONNRESET, ETIMEDOUT, EHOSTUNREACH, ENETUNREACH...; the connection is CLOSED, close() is still due. */
+	/** err: ECONNREFUSED, ECONNRESET, ETIMEDOUT, EHOSTUNREACH, ENETUNREACH...; the connection
+	 * is CLOSED, close() is still due. */
 	void (*disconnected)(void *arg, sluice_conn_t c, int err);
 	void (*opctl)(void *arg, sluice_conn_t c, enum sluice_opctl op, uint64_t value);
 	/**
-	 * `avail` bytes are readable now (peek/consume/take in here or later). push: a PSH or the end of a burst was seen.
-	 * Return 0; or -ENOSPC, after take(): "taken, but no space above": the window is closed until clr_flowctrl().
+	 * `avail` bytes are readable now (peek/consume/take in here or later). push: a PSH or the
+	 * end of a burst was seen. Return 0; or -ENOSPC, after take(): "taken, but no space above":
+	 * the window is closed until clr_flowctrl().
 	 */
 	int (*recv)(void *arg, sluice_conn_t c, size_t avail, bool push);
-	/** Send buffer: full == true after a send that reached the limit, false when it has drained to tcp.sndbuf_clear. */
+	/** Send buffer: full == true after a send that reached the limit, false when it has drained
+	 * to tcp.sndbuf_clear. */
 	void (*txq_full)(void *arg, sluice_conn_t c, bool full);
-	/** Urgent data: `mark` bytes of the readable stream lie before the urgent byte (RFC 9293 3.8.5, RFC 6093). */
+	/** Urgent data: `mark` bytes of the readable stream lie before the urgent byte (RFC
+	 * 9293 3.8.5, RFC 6093). */
 	void (*signal_oob)(void *arg, sluice_conn_t c, size_t mark);
 	/** Memory handed to send_external is no longer referenced by anything. */
 	void (*zcopy_notify)(void *arg, sluice_conn_t c, void *cookie);
 	/** A soft error (ICMP, RFC 5461); the connection goes on. */
 	void (*set_error)(void *arg, sluice_conn_t c, int err);
 	/** Watermarks of the protocol after activate or accept, bytes. */
-	void (*set_proto_props)(void *arg, sluice_conn_t c, size_t sndbuf, size_t rcvbuf, uint32_t mss);
+	void (*set_proto_props)(
+	    void *arg, sluice_conn_t c, size_t sndbuf, size_t rcvbuf, uint32_t mss);
 	void (*closed)(void *arg, sluice_conn_t c);
 };
 
 enum sluice_upcall {
-	SLUICE_UP_NEWCONN, SLUICE_UP_CONNECTED, SLUICE_UP_DISCONNECTED, SLUICE_UP_OPCTL, SLUICE_UP_RECV, SLUICE_UP_TXQ_FULL,
-	SLUICE_UP_SIGNAL_OOB, SLUICE_UP_ZCOPY_NOTIFY, SLUICE_UP_SET_ERROR, SLUICE_UP_SET_PROTO_PROPS, SLUICE_UP_CLOSED,
+	SLUICE_UP_NEWCONN,
+	SLUICE_UP_CONNECTED,
+	SLUICE_UP_DISCONNECTED,
+	SLUICE_UP_OPCTL,
+	SLUICE_UP_RECV,
+	SLUICE_UP_TXQ_FULL,
+	SLUICE_UP_SIGNAL_OOB,
+	SLUICE_UP_ZCOPY_NOTIFY,
+	SLUICE_UP_SET_ERROR,
+	SLUICE_UP_SET_PROTO_PROPS,
+	SLUICE_UP_CLOSED,
 	SLUICE_NUPCALLS
 };
 /** The table of upcall order: may `next` come after `last` on one connection? */
@@ -76,54 +94,78 @@ SLUICE_API bool sluice_upcall_may_follow(enum sluice_upcall last, enum sluice_up
 
 /* ---- downcalls ---- */
 
-/** Addresses are struct sockaddr_in / sockaddr_in6; sin6_scope_id is the interface of link-local ones. */
+/** Addresses are struct sockaddr_in / sockaddr_in6; sin6_scope_id is the interface of link-local
+ * ones. */
 
 /**
- * A connection in IDLE. squeue: where it is born, or -1: the caller's own, else round robin. -EPROTONOSUPPORT unless
- * (AF_INET|AF_INET6, SOCK_STREAM, 0|IPPROTO_TCP); -ENOBUFS (the seed: ENOSR) without memory. vrf: 0 by default.
+ * A connection in IDLE. squeue: where it is born, or -1: the caller's own, else round robin.
+ * -EPROTONOSUPPORT unless (AF_INET|AF_INET6, SOCK_STREAM, 0|IPPROTO_TCP); -ENOBUFS (the seed:
+ * ENOSR) without memory. vrf: 0 by default.
  */
-SLUICE_API int sluice_create(struct sluice_stack *st, int family, int type, int proto, uint32_t vrf, int squeue, sluice_conn_t *c);
-/** Attach upper handle and upcalls (which must outlive the connection); calls set_proto_props. Once, before anything else. -EALREADY. */
-SLUICE_API int sluice_activate(struct sluice_stack *st, sluice_conn_t c, const struct sluice_upcalls *up, void *arg);
-/** Give back the backlog credit of an eager that newconn announced: the application has accepted it. */
+SLUICE_API int sluice_create(struct sluice_stack *st, int family, int type, int proto, uint32_t vrf,
+    int squeue, sluice_conn_t *c);
+/** Attach upper handle and upcalls (which must outlive the connection); calls set_proto_props.
+ * Once, before anything else. -EALREADY. */
+SLUICE_API int sluice_activate(
+    struct sluice_stack *st, sluice_conn_t c, const struct sluice_upcalls *up, void *arg);
+/** Give back the backlog credit of an eager that newconn announced: the application has accepted
+ * it. */
 SLUICE_API int sluice_accept(struct sluice_stack *st, sluice_conn_t listener, sluice_conn_t eager);
 /**
- * sa NULL: unbind (below LISTEN only, else -EINVAL; IDLE -EINVAL). -EINVAL already bound or wrong length, -EAFNOSUPPORT,
- * -EADDRNOTAVAIL (not local; v4-mapped on a v6-only connection; no ephemeral port left), -EACCES, -EADDRINUSE;
- * -EAGAIN on a squeue while a control thread changes the bind table.
+ * sa NULL: unbind (below LISTEN only, else -EINVAL; IDLE -EINVAL). -EINVAL already bound or wrong
+ * length, -EAFNOSUPPORT, -EADDRNOTAVAIL (not local; v4-mapped on a v6-only connection; no ephemeral
+ * port left), -EACCES, -EADDRINUSE; -EAGAIN on a squeue while a control thread changes the bind
+ * table.
  */
-SLUICE_API int sluice_bind(struct sluice_stack *st, sluice_conn_t c, const struct sockaddr *sa, socklen_t len);
-/** IDLE (binds to an ephemeral port), BOUND, LISTEN (changes the backlog), else -EINVAL. Backlog clamped to 1..tcp.backlog_max. */
+SLUICE_API int sluice_bind(
+    struct sluice_stack *st, sluice_conn_t c, const struct sockaddr *sa, socklen_t len);
+/** IDLE (binds to an ephemeral port), BOUND, LISTEN (changes the backlog), else -EINVAL. Backlog
+ * clamped to 1..tcp.backlog_max. */
 SLUICE_API int sluice_listen(struct sluice_stack *st, sluice_conn_t c, int backlog);
 /**
- * -EINPROGRESS: the SYN is on its way (connected or disconnected follow). -EALREADY, -EISCONN, -EOPNOTSUPP, -EINVAL by
- * state; -EADDRNOTAVAIL (port 0, itself, no port left), -ENETUNREACH, -EADDRINUSE (tuple), -EAFNOSUPPORT.
- * connid (may be NULL): the connection id, raised before the SYN leaves.
+ * -EINPROGRESS: the SYN is on its way (connected or disconnected follow). -EALREADY, -EISCONN,
+ * -EOPNOTSUPP, -EINVAL by state; -EADDRNOTAVAIL (port 0, itself, no port left), -ENETUNREACH,
+ * -EADDRINUSE (tuple), -EAFNOSUPPORT. connid (may be NULL): the connection id, raised before the
+ * SYN leaves.
  */
-SLUICE_API int sluice_connect(struct sluice_stack *st, sluice_conn_t c, const struct sockaddr *sa, socklen_t len, uint32_t *connid);
-/** Choose among local addresses first..first+n-1 (and their ports) at connect; n up to 65536. Before connect. */
-SLUICE_API int sluice_set_sources(struct sluice_stack *st, sluice_conn_t c, const struct sluice_addr *first, uint32_t n);
-/** Read from the published line: no entry. -ENOTCONN below SYN_RCVD. *len: room, then the address's length. */
-SLUICE_API int sluice_getpeername(struct sluice_stack *st, sluice_conn_t c, struct sockaddr *sa, socklen_t *len);
-SLUICE_API int sluice_getsockname(struct sluice_stack *st, sluice_conn_t c, struct sockaddr *sa, socklen_t *len);
+SLUICE_API int sluice_connect(struct sluice_stack *st, sluice_conn_t c, const struct sockaddr *sa,
+    socklen_t len, uint32_t *connid);
+/** Choose among local addresses first..first+n-1 (and their ports) at connect; n up to 65536.
+ * Before connect. */
+SLUICE_API int sluice_set_sources(
+    struct sluice_stack *st, sluice_conn_t c, const struct sluice_addr *first, uint32_t n);
+/** Read from the published line: no entry. -ENOTCONN below SYN_RCVD. *len: room, then the address's
+ * length. */
+SLUICE_API int sluice_getpeername(
+    struct sluice_stack *st, sluice_conn_t c, struct sockaddr *sa, socklen_t *len);
+SLUICE_API int sluice_getsockname(
+    struct sluice_stack *st, sluice_conn_t c, struct sockaddr *sa, socklen_t *len);
 SLUICE_API int sluice_getstate(struct sluice_stack *st, sluice_conn_t c, enum sluice_state *state);
-/** Level and name as Linux's <netinet/tcp.h>; -ENOPROTOOPT unknown, -EINVAL length or value, -ENOMEM no call slot. */
-SLUICE_API int sluice_getsockopt(struct sluice_stack *st, sluice_conn_t c, int level, int name, void *val, socklen_t *len);
-SLUICE_API int sluice_setsockopt(struct sluice_stack *st, sluice_conn_t c, int level, int name, const void *val, socklen_t len);
+/** Level and name as Linux's <netinet/tcp.h>; -ENOPROTOOPT unknown, -EINVAL length or value,
+ * -ENOMEM no call slot. */
+SLUICE_API int sluice_getsockopt(
+    struct sluice_stack *st, sluice_conn_t c, int level, int name, void *val, socklen_t *len);
+SLUICE_API int sluice_setsockopt(
+    struct sluice_stack *st, sluice_conn_t c, int level, int name, const void *val, socklen_t len);
 
 #define SLUICE_MSG_OOB 1u  /* the last byte is urgent */
 #define SLUICE_MSG_MORE 2u /* more follows at once: a partial last segment may wait */
 /**
- * Send a chain: all of it or -EAGAIN (send buffer full; txq_full(false) will tell). Takes ownership on 0 only. A chain is
- * taken while the buffer is below its limit, so it may overshoot by one chain. -ENOTCONN / -EPIPE by state and connection
- * id (before connected / after), -EOPNOTSUPP. The payload must not be changed afterwards, nor come from a receive
- * queue other than by take().
+ * Send a chain: all of it or -EAGAIN (send buffer full; txq_full(false) will tell). Takes ownership
+ * on 0 only. A chain is taken while the buffer is below its limit, so it may overshoot by one
+ * chain. -ENOTCONN / -EPIPE by state and connection id (before connected / after), -EOPNOTSUPP. The
+ * payload must not be changed afterwards, nor come from a receive queue other than by take().
  */
-SLUICE_API int sluice_send(struct sluice_stack *st, sluice_conn_t c, struct rte_mbuf *chain, unsigned int flags);
-/** Copies into mbufs of the data pool: the number of bytes taken (may be less than asked), or -EAGAIN, -ENOBUFS, -ENOTCONN, -EPIPE. */
-SLUICE_API ssize_t sluice_send_copy(struct sluice_stack *st, sluice_conn_t c, const void *data, size_t len, unsigned int flags);
-/** Memory of the caller by reference (up to 65535 - 128 bytes a call); zcopy_notify(cookie) when free. iova: of buf (0: virtual). */
-SLUICE_API int sluice_send_external(struct sluice_stack *st, sluice_conn_t c, void *buf, uint64_t iova, size_t len, void *cookie, unsigned int flags);
+SLUICE_API int sluice_send(
+    struct sluice_stack *st, sluice_conn_t c, struct rte_mbuf *chain, unsigned int flags);
+/** Copies into mbufs of the data pool: the number of bytes taken (may be less than asked), or
+ * -EAGAIN, -ENOBUFS, -ENOTCONN, -EPIPE. */
+SLUICE_API ssize_t sluice_send_copy(
+    struct sluice_stack *st, sluice_conn_t c, const void *data, size_t len, unsigned int flags);
+/** Memory of the caller by reference (up to 65535 - 128 bytes a call); zcopy_notify(cookie) when
+ * free. iova: of buf (0: virtual). */
+SLUICE_API int sluice_send_external(struct sluice_stack *st, sluice_conn_t c, void *buf,
+    uint64_t iova, size_t len, void *cookie, unsigned int flags);
 
 #define SLUICE_SHUT_RD SHUT_RD
 #define SLUICE_SHUT_WR SHUT_WR
@@ -132,7 +174,8 @@ SLUICE_API int sluice_send_external(struct sluice_stack *st, sluice_conn_t c, vo
 SLUICE_API int sluice_shutdown(struct sluice_stack *st, sluice_conn_t c, int how);
 /** The layer above has room again after recv returned -ENOSPC. Cannot fail but for -EBADF. */
 SLUICE_API int sluice_clr_flowctrl(struct sluice_stack *st, sluice_conn_t c);
-/** FIN after the queued data, or RST: linger 0, unread data, SYN_SENT. `closed` follows. -EBADF; -EALREADY the second time. */
+/** FIN after the queued data, or RST: linger 0, unread data, SYN_SENT. `closed` follows. -EBADF;
+ * -EALREADY the second time. */
 SLUICE_API int sluice_close(struct sluice_stack *st, sluice_conn_t c);
 /** RST now, queued data dropped. `closed` follows. */
 SLUICE_API int sluice_abort(struct sluice_stack *st, sluice_conn_t c);
@@ -141,14 +184,19 @@ SLUICE_API int sluice_abort(struct sluice_stack *st, sluice_conn_t c);
 
 /** Bytes readable. */
 SLUICE_API ssize_t sluice_readable(struct sluice_stack *st, sluice_conn_t c);
-/** Up to n vectors over the readable bytes, not consumed; valid until the next call on c. Returns how many were filled. */
+/** Up to n vectors over the readable bytes, not consumed; valid until the next call on c. Returns
+ * how many were filled. */
 SLUICE_API int sluice_peek(struct sluice_stack *st, sluice_conn_t c, struct iovec *iov, int n);
 /** Drop the first n readable bytes: the window opens. -EINVAL when n is more than readable. */
 SLUICE_API int sluice_consume(struct sluice_stack *st, sluice_conn_t c, size_t n);
-/** The first readable bytes, at most max, as a chain that becomes the caller's; *m NULL when there are none. Returns its length. */
-SLUICE_API ssize_t sluice_take(struct sluice_stack *st, sluice_conn_t c, size_t max, struct rte_mbuf **m);
-/** Move up to n readable bytes of `from` to the send queue of `to` (same squeue), untouched. Returns the bytes moved, -EAGAIN: `to` is full. */
-SLUICE_API ssize_t sluice_splice(struct sluice_stack *st, sluice_conn_t from, sluice_conn_t to, size_t n);
+/** The first readable bytes, at most max, as a chain that becomes the caller's; *m NULL when there
+ * are none. Returns its length. */
+SLUICE_API ssize_t sluice_take(
+    struct sluice_stack *st, sluice_conn_t c, size_t max, struct rte_mbuf **m);
+/** Move up to n readable bytes of `from` to the send queue of `to` (same squeue), untouched.
+ * Returns the bytes moved, -EAGAIN: `to` is full. */
+SLUICE_API ssize_t sluice_splice(
+    struct sluice_stack *st, sluice_conn_t from, sluice_conn_t to, size_t n);
 /** Bytes that send would take now. */
 SLUICE_API ssize_t sluice_sendable(struct sluice_stack *st, sluice_conn_t c);
 
@@ -165,7 +213,8 @@ struct sluice_conn_info {
 	uint8_t snd_wscale, rcv_wscale;
 	char cc[16];
 };
-SLUICE_API int sluice_conn_info(struct sluice_stack *st, sluice_conn_t c, struct sluice_conn_info *info);
+SLUICE_API int sluice_conn_info(
+    struct sluice_stack *st, sluice_conn_t c, struct sluice_conn_info *info);
 
 #ifdef __cplusplus
 }

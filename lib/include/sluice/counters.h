@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The one table of counters: struct, telemetry and documentation follow it. X(name, what it counts).
- * One copy per squeue; its only writer is the squeue's owner (relaxed atomics), any thread may read and sum.
- * A packet, a call or an entry that is dropped or refused anywhere has a row here.
+ * The one table of counters: struct, telemetry and documentation follow it. X(name, what it
+ * counts). One copy per squeue; its only writer is the squeue's owner (relaxed atomics), any thread
+ * may read and sum. A packet, a call or an entry that is dropped or refused anywhere has a row
+ * here.
  */
 #ifndef SLUICE_COUNTERS_H
 #define SLUICE_COUNTERS_H
@@ -187,7 +188,8 @@ struct sluice_counters {
 SLUICE_API const char *sluice_counter_name(unsigned int i);
 SLUICE_API const char *sluice_counter_doc(unsigned int i);
 
-/** Sum over all squeues of the stack into *out. Any thread; each counter is read once, the set is not a snapshot. */
+/** Sum over all squeues of the stack into *out. Any thread; each counter is read once, the set is
+ * not a snapshot. */
 SLUICE_API void sluice_counters_sum(const struct sluice_stack *st, struct sluice_counters *out);
 
 /** Counters of one squeue. Any thread. */

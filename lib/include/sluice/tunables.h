@@ -2,16 +2,16 @@
 /*
  * The one table of tunables: struct, parser, checks, telemetry and documentation follow it.
  * X(field, "group.name", scope, "unit", min, max, default, "what it does"). All values are u64.
- * Scopes: S stack (fixed when the stack is made), R stack (may change at run time), L also per listener and connection
- * by option. A change reaches each squeue as an entry, between two passes.
+ * Scopes: S stack (fixed when the stack is made), R stack (may change at run time), L also per
+ * listener and connection by option. A change reaches each squeue as an entry, between two passes.
  */
 #ifndef SLUICE_TUNABLES_H
 #define SLUICE_TUNABLES_H
 
 #include <sluice/types.h>
 
-#define SLUICE_MS(x) ((x) * 1000000ull)
-#define SLUICE_SEC(x) ((x) * 1000000000ull)
+#define SLUICE_MS(x) ((x)*1000000ull)
+#define SLUICE_SEC(x) ((x)*1000000000ull)
 
 /* clang-format off */
 #define SLUICE_TUNABLES(X) \
@@ -116,7 +116,8 @@ SLUICE_API void sluice_tunables_default(struct sluice_tunables *t);
 
 /**
  * Parse "500ms", "2s", "64k", "1m", "on", "cubic", "12345" for tunable i and check its range.
- * Suffixes: ns us ms s min for times; k m g (powers of 1024) for others. 0, -ENOENT, -EINVAL, -ERANGE. Any thread.
+ * Suffixes: ns us ms s min for times; k m g (powers of 1024) for others. 0, -ENOENT, -EINVAL,
+ * -ERANGE. Any thread.
  */
 SLUICE_API int sluice_tunable_parse(unsigned int i, const char *text, uint64_t *value);
 

@@ -240,13 +240,13 @@ static void test_names(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_siphash),
-		cmocka_unit_test(test_rng),
-		cmocka_unit_test(test_slab),
-		cmocka_unit_test(test_seq),
-		cmocka_unit_test(test_log),
-		cmocka_unit_test(test_tunables),
-		cmocka_unit_test(test_names),
+	    cmocka_unit_test(test_siphash),
+	    cmocka_unit_test(test_rng),
+	    cmocka_unit_test(test_slab),
+	    cmocka_unit_test(test_seq),
+	    cmocka_unit_test(test_log),
+	    cmocka_unit_test(test_tunables),
+	    cmocka_unit_test(test_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
