@@ -193,13 +193,16 @@ static int on_newconn(void *arg, sluice_conn_t l, sluice_conn_t eager, void **up
     const struct sluice_upcalls **up)
 {
 	struct fuzz *f = arg;
+	struct sockaddr_in6 a; /* the port lies where sockaddr_in has it */
+	socklen_t len = sizeof(a);
 
 	f->last_eager = eager;
-	for (unsigned int i = 0; i < NPEERS; i++)
-		if (f->peer[i].c == SLUICE_CONN_NONE && f->peer[i].lport != 0) {
+	if (sluice_getpeername(f->st, eager, (struct sockaddr *)&a, &len) == 0) {
+		unsigned int i = rte_be_to_cpu_16(a.sin6_port) - 1000u;
+
+		if (i < NPEERS && f->peer[i].c == SLUICE_CONN_NONE)
 			f->peer[i].c = eager;
-			break;
-		}
+	}
 	(void)sluice_accept(f->st, l, eager);
 	if ((f->behave & 0xc1) == 0xc1)
 		return -ECONNREFUSED;
