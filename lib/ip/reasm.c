@@ -45,8 +45,7 @@ static struct rte_ip_frag_tbl *table_of(struct sluice_squeue *sq, uint32_t vrf)
 	 * packets. */
 	r->t[r->n].tbl = rte_ip_frag_table_create(buckets, BUCKET_ENTRIES,
 	    RTE_MIN(max, buckets * BUCKET_ENTRIES), sq->tun.ip_frag_ttl, -1);
-	if (r->t[r->n].tbl == NULL)
-		return NULL;
+	/* Also when it could not be made: that is not tried again for every fragment. */
 	r->t[r->n].vrf = vrf;
 	return r->t[r->n++].tbl;
 }
@@ -91,8 +90,10 @@ void ip_reasm_fini(struct sl_ip *ip)
 
 	if (r == NULL)
 		return;
-	for (unsigned int i = 0; i < r->n; i++)
-		rte_ip_frag_table_destroy(r->t[i].tbl);
+	for (unsigned int i = 0; i < r->n; i++) {
+		if (r->t[i].tbl != NULL)
+			rte_ip_frag_table_destroy(r->t[i].tbl);
+	}
 	free(r);
 	ip->reasm = NULL;
 }
