@@ -101,18 +101,6 @@ static int ethdev_linearize(
 }
 
 /*
- * net_tap holds a segment with its Ethernet header against the MTU, and never takes a packet whose
- * segments are full: cut them shorter by that header. What is on the wire is the same bytes.
- */
-static void ethdev_tso_short(const struct ethdev *d, struct rte_mbuf *m)
-{
-	unsigned int hdrs = m->l2_len + m->l3_len + m->l4_len;
-
-	if ((m->ol_flags & RTE_MBUF_F_TX_TCP_SEG) && m->tso_segsz + hdrs > d->mtu && hdrs < d->mtu)
-		m->tso_segsz = (uint16_t)(d->mtu - hdrs);
-}
-
-/*
  * A burst with copies and offloads. `send` mirrors `pkts` up to the first packet that cannot go
  * now; returns how many were taken, counting a packet that can never go and stopped the rest.
  */
@@ -132,8 +120,6 @@ static uint16_t ethdev_tx_slow(struct ethdev *d, uint16_t qid, struct rte_mbuf *
 		bad = rc < 0;
 		if (rc <= 0)
 			break;
-		if (d->tso_short)
-			ethdev_tso_short(d, send[made]);
 	}
 	ready = rte_eth_tx_prepare(d->port_id, qid, send, made);
 	bad |= ready < made;

@@ -36,7 +36,6 @@ struct ethdev {
 	bool clean_rx; /* the port hands over the sender's mbuf as it was: its transmit marks go off
 			  here */
 	bool callbacks;
-	bool tso_short; /* net_tap: see ethdev_tso_short */
 	uint32_t caps, tso_max;
 	uint16_t seg_max; /* most mbufs of a chain, 0: no limit */
 	struct rte_mempool *rx_pool;

@@ -24,8 +24,6 @@
 /* Payload of one TSO packet: 64 KiB with room for headers, as network cards limit the whole packet.
  */
 #define ETHDEV_TSO_MAX 65280u
-/* net_tap segments into an array of 64 packets; half of 64 KiB fits down to an MSS of 536. */
-#define ETHDEV_TSO_MAX_TAP 32768u
 
 /* What is given up step by step when a port refuses its configuration. */
 enum ethdev_ask {
@@ -172,7 +170,7 @@ static void ethdev_caps(struct ethdev *d, const struct sluice_ethdev_params *p,
     const struct rte_eth_dev_info *info, uint64_t rx, uint64_t tx)
 {
 	const char *drv = info->driver_name ? info->driver_name : "";
-	bool xdp = !strcmp(drv, "net_af_xdp");
+	bool xdp = !strcmp(drv, "net_af_xdp"), tap = !strcmp(drv, "net_tap");
 
 	d->caps = d->l3 ? SLUICE_CAP_L3 : 0;
 	/* net_af_xdp sends the first segment's own memory, whatever the mbuf says. */
@@ -183,20 +181,25 @@ static void ethdev_caps(struct ethdev *d, const struct sluice_ethdev_params *p,
 	if (rx & RTE_ETH_RX_OFFLOAD_TCP_LRO)
 		d->caps |= SLUICE_CAP_RX_LRO;
 	d->clean_rx = !strcmp(drv, "net_ring");
+
 	if (p->no_offload)
 		return;
 	if ((rx & ETHDEV_RX_CKSUM) == ETHDEV_RX_CKSUM)
 		d->caps |= SLUICE_CAP_RX_CKSUM;
 	if (tx & RTE_ETH_TX_OFFLOAD_IPV4_CKSUM)
 		d->caps |= SLUICE_CAP_TX_IP4_CKSUM;
-	if (tx & RTE_ETH_TX_OFFLOAD_TCP_CKSUM)
+	/*
+	 * Not on net_tap, which sums in software, part by part of a chain: wrongly behind a part of
+	 * odd length. It also segments in software, with limits of its own, and a packet beyond
+	 * them stays at the head of its queue for ever.
+	 */
+	if ((tx & RTE_ETH_TX_OFFLOAD_TCP_CKSUM) && !tap)
 		d->caps |= SLUICE_CAP_TX_L4_CKSUM;
 	if ((tx & RTE_ETH_TX_OFFLOAD_VLAN_INSERT) && !d->l3)
 		d->caps |= SLUICE_CAP_TX_VLAN;
-	if ((tx & RTE_ETH_TX_OFFLOAD_TCP_TSO) && (tx & RTE_ETH_TX_OFFLOAD_TCP_CKSUM)) {
+	if ((tx & RTE_ETH_TX_OFFLOAD_TCP_TSO) && (tx & RTE_ETH_TX_OFFLOAD_TCP_CKSUM) && !tap) {
 		d->caps |= SLUICE_CAP_TX_TSO;
-		d->tso_short = !strcmp(drv, "net_tap");
-		d->tso_max = d->tso_short ? ETHDEV_TSO_MAX_TAP : ETHDEV_TSO_MAX;
+		d->tso_max = ETHDEV_TSO_MAX;
 	}
 }
 

@@ -37,6 +37,7 @@ def main():
     edge = {}    # by sender: highest right edge that it offered
     sent = {}    # by sender: highest byte sent
     count = 0
+    kernel_sums = 0
 
     def fault(p, text):
         faults.append(f"frame {p['frame.number']}: {text}")
@@ -48,8 +49,13 @@ def main():
             fault(p, "malformed")
         if not p["tcp.seq"]:
             continue
+        # The kernel's own segments are captured before its device: now and then one whose checksum is not filled in yet.
+        # What arrives with a bad one is dropped and counted by sluice, whose sums are what is judged.
         if BAD in (p["tcp.checksum.status"], p["ip.checksum.status"]):
-            fault(p, "bad checksum")
+            if src:
+                fault(p, f"bad checksum, {p['tcp.len']} bytes at {p['tcp.seq']}")
+            else:
+                kernel_sums += 1
         if p["tcp.flags.reset"] in ("1", "True"):
             fault(p, "reset")
         if src and p["tcp.analysis.lost_segment"] and not drops:
@@ -73,10 +79,12 @@ def main():
         edge[src] = max(edge.get(src, 0), ack + window)
 
     if max(sent.values(), default=0) < size:
-        faults.append(f"only {max(sent.values(), default=0)} bytes captured")
+        print(f"judge: only {max(sent.values(), default=0)} bytes were captured: this proves nothing")
+        return 3
     if retrans[True] > drops:
         faults.append(f"{retrans[True]} retransmissions, {drops} drops")
-    print(f"judge: {count} packets, {retrans[True]} retransmissions of sluice, {retrans[False]} of the kernel,"
+    print(f"judge: {count} packets, {retrans[True]} retransmissions of sluice, {retrans[False]} of the kernel, "
+          f"{kernel_sums} unfilled checksums of the kernel,"
           f" {drops} drops, {len(faults)} faults")
     for f in faults[:20]:
         print(" ", f)
