@@ -110,6 +110,8 @@ void sl_sock_sent(struct sluice_squeue *sq, struct sl_conn *c, bool refused)
 {
 	/* A refused sender waits for txq_full(false), also when there is room again by now: it must
 	 * come. */
+	if (refused)
+		SL_COUNT(sq, tcp_send_eagain);
 	if (refused && !(c->flags & SL_C_TXQ_FULL)) {
 		c->flags |= SL_C_TXQ_FULL;
 		sl_up(sq, c, SL_D_TXQ_FULL);
@@ -133,14 +135,7 @@ static int send_chain(
 	}
 	c = here(st, h);
 	if (held(d) >= atomic_load_explicit(&d->pub.sndbuf, memory_order_relaxed)) {
-		if (c != NULL) {
-			struct sluice_squeue *sq = squeue_of(st, h);
-
-			SL_COUNT(sq, tcp_send_eagain);
-			check_full(sq, c);
-		} else {
-			(void)sl_ring(st, h, SL_BELL_ROOM);
-		}
+		refuse(st, h, c);
 		return -EAGAIN;
 	}
 	if (c == NULL || sl_door_has_inbox(d)) {
@@ -157,6 +152,16 @@ static int send_chain(
 
 /* What the caller says must not look like our own flag: `closed` would wait for a zcopy_notify that
  * never comes. */
+/* No room. Counted on the squeue, whose counters have one writer; from elsewhere the bell carries
+ * it there. */
+static void refuse(struct sluice_stack *st, sluice_conn_t h, struct sl_conn *c)
+{
+	if (c != NULL)
+		sl_sock_sent(squeue_of(st, h), c, true);
+	else
+		(void)sl_ring(st, h, SL_BELL_ROOM);
+}
+
 int sluice_send(struct sluice_stack *st, sluice_conn_t h, struct rte_mbuf *m, unsigned int flags)
 {
 	return send_chain(st, h, m, flags & (SLUICE_MSG_OOB | SLUICE_MSG_MORE));
@@ -186,8 +191,7 @@ ssize_t sluice_send_copy(
 	if (room < 0 || len == 0)
 		return room < 0 ? room : 0;
 	if (room == 0) {
-		if (here(st, h) != NULL)
-			SL_COUNT(squeue_of(st, h), tcp_send_eagain);
+		refuse(st, h, here(st, h));
 		return -EAGAIN;
 	}
 	if (len > (size_t)room)
