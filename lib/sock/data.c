@@ -120,6 +120,16 @@ void sl_sock_sent(struct sluice_squeue *sq, struct sl_conn *c, bool refused)
 	sl_sendq_room(sq, c);
 }
 
+/* No room. Counted on the squeue, whose counters have one writer; from elsewhere the bell carries
+ * it there. */
+static void refuse(struct sluice_stack *st, sluice_conn_t h, struct sl_conn *c)
+{
+	if (c != NULL)
+		sl_sock_sent(squeue_of(st, h), c, true);
+	else
+		(void)sl_ring(st, h, SL_BELL_ROOM);
+}
+
 static int send_chain(
     struct sluice_stack *st, sluice_conn_t h, struct rte_mbuf *m, unsigned int flags)
 {
@@ -152,16 +162,6 @@ static int send_chain(
 
 /* What the caller says must not look like our own flag: `closed` would wait for a zcopy_notify that
  * never comes. */
-/* No room. Counted on the squeue, whose counters have one writer; from elsewhere the bell carries
- * it there. */
-static void refuse(struct sluice_stack *st, sluice_conn_t h, struct sl_conn *c)
-{
-	if (c != NULL)
-		sl_sock_sent(squeue_of(st, h), c, true);
-	else
-		(void)sl_ring(st, h, SL_BELL_ROOM);
-}
-
 int sluice_send(struct sluice_stack *st, sluice_conn_t h, struct rte_mbuf *m, unsigned int flags)
 {
 	return send_chain(st, h, m, flags & (SLUICE_MSG_OOB | SLUICE_MSG_MORE));
