@@ -26,7 +26,8 @@ void pattern_fill(uint8_t *p)
 		x ^= x << 17;
 		p[i] = (uint8_t)(x >> 32);
 	}
-	memcpy(p + PATTERN_LEN, p, PATTERN_PIECE);
+	for (unsigned int i = 0; i < PATTERN_PIECE; i++)
+		p[PATTERN_LEN + i] = p[i];
 }
 
 int pattern_make(void)
@@ -125,10 +126,7 @@ void conn_push(struct conn *c)
 		c->tx_want -= (uint64_t)n;
 		c->tx_idx += (uint32_t)n;
 		if (c->tx_idx >= PATTERN_LEN)
-			c->tx_idx -= PATTERN_LEN;
-		/* Next time this connection sends: the load is not to measure its own cache misses.
-		 */
-		rte_prefetch0(pattern + c->tx_idx);
+			c->tx_idx %= PATTERN_LEN;
 		bump(&sh->stats.tx_bytes, (uint64_t)n);
 	}
 }

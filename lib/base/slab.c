@@ -172,6 +172,15 @@ static uint32_t chunk_make(struct sl_slab *s)
 
 void *sl_slab_alloc(struct sl_slab *s, uint32_t *idx)
 {
+	void *obj = sl_slab_alloc_raw(s, idx);
+
+	if (obj != NULL)
+		memset(obj, 0, s->obj_size);
+	return obj;
+}
+
+void *sl_slab_alloc_raw(struct sl_slab *s, uint32_t *idx)
+{
 	uint32_t c = s->partial, i;
 	void *obj;
 
@@ -192,7 +201,6 @@ void *sl_slab_alloc(struct sl_slab *s, uint32_t *idx)
 		s->empty_chunks--;
 	chunk_bits(s, c)[i / 64] |= 1ull << (i % 64);
 	s->inuse++;
-	memset(obj, 0, s->obj_size);
 	*idx = (c << s->per_shift) + i + 1;
 	return obj;
 }

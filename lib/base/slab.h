@@ -42,6 +42,8 @@ int sl_slab_init(struct sl_slab *s, uint32_t size, uint32_t max, const struct sl
 uint32_t sl_slab_fini(struct sl_slab *s);
 /** A zeroed object; *idx is its name. NULL when max is reached or memory is out. */
 void *sl_slab_alloc(struct sl_slab *s, uint32_t *idx);
+/** The same, but not zeroed: for who writes all of it. */
+void *sl_slab_alloc_raw(struct sl_slab *s, uint32_t *idx);
 void sl_slab_free(struct sl_slab *s, uint32_t idx);
 /** First index in use that is > after (0 to begin), 0 when there is none: to walk all objects. */
 uint32_t sl_slab_next(const struct sl_slab *s, uint32_t after);

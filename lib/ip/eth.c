@@ -83,12 +83,15 @@ void ip_eth_input(struct ip_in *in, struct rte_mbuf *m)
 	const struct ip_snap *s = sq->ip->snap;
 	const struct sl_cfg_if *f;
 	uint32_t caps = sq->port[in->port].info.caps;
-	struct ip_pkt p = {.m = m, .trusted = (caps & SLUICE_CAP_PERFECT) != 0};
+	struct ip_pkt p;
 	const uint8_t *e;
 	uint16_t type, v[2];
 	bool many;
 	int ifx;
 
+	if (SL_LIKELY(!(caps & SLUICE_CAP_L3)) && ip_fast4(in, m, caps))
+		return;
+	p = (struct ip_pkt){.m = m, .trusted = (caps & SLUICE_CAP_PERFECT) != 0};
 	if (caps & SLUICE_CAP_L3) {
 		l3_input(in, &p);
 		return;

@@ -263,6 +263,11 @@ static void in_begin(struct ip_in *in, struct sluice_squeue *sq, unsigned int po
 
 static void input_burst(struct ip_in *in, struct rte_mbuf **pkts, unsigned int n)
 {
+	if (in->port < SL_MAX_PORTS && !(in->sq->port[in->port].info.caps & SLUICE_CAP_L3)) {
+		in->vlan[0] = in->vlan[1] = SLUICE_VLAN_NONE;
+		in->ifx =
+		    ip_find_if(in->sq->ip->snap, in->port, SLUICE_VLAN_NONE, SLUICE_VLAN_NONE);
+	}
 	for (unsigned int i = 0; i < n; i++) {
 		if (i + 2 < n)
 			__builtin_prefetch(rte_pktmbuf_mtod(pkts[i + 2], void *));

@@ -14,25 +14,6 @@
 #define SL_IP_PORT_NONE 0xffff
 
 /* ---- addresses ---- */
-static inline bool sl_addr_is4(const struct sluice_addr *a)
-{
-	return a->q[0] == 0 && a->w[2] == htonl(0xffff);
-}
-static inline struct sluice_addr sl_addr4(uint32_t be)
-{
-	struct sluice_addr a = {.w = {0, 0, htonl(0xffff), be}};
-
-	return a;
-}
-static inline bool sl_addr_eq(const struct sluice_addr *a, const struct sluice_addr *b)
-{
-	return a->q[0] == b->q[0] && a->q[1] == b->q[1];
-}
-/** Unspecified of either family: ::, ::ffff:0.0.0.0. */
-static inline bool sl_addr_any(const struct sluice_addr *a)
-{
-	return a->q[0] == 0 && (a->q[1] == 0 || (a->w[2] == htonl(0xffff) && a->w[3] == 0));
-}
 bool sl_addr_multicast(const struct sluice_addr *a); /* or 255.255.255.255 */
 
 /* ---- configuration snapshot: immutable once built, a copy per squeue ---- */

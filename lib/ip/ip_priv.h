@@ -225,6 +225,8 @@ bool ip_prefix_has(
 int ip_find_if(const struct ip_snap *s, unsigned int port, uint16_t v0, uint16_t v1);
 /** Address row of (vrf, a), of interface ifidx (-1 any), in any state; -1. Prefixes included. */
 int ip_find_addr(const struct ip_snap *s, uint32_t vrf, int ifidx, const struct sluice_addr *a);
+/* ipv4.c */
+bool ip_fast4(struct ip_in *in, struct rte_mbuf *m, uint32_t caps);
 /* eth.c */
 void ip_eth_input(struct ip_in *in, struct rte_mbuf *m);
 void ip_marked_input(struct ip_in *in, struct rte_mbuf *m);
@@ -302,6 +304,17 @@ static inline uint16_t ip_fold(uint32_t s)
 	s = (s & 0xffff) + (s >> 16);
 	s = (s & 0xffff) + (s >> 16);
 	return (uint16_t)s;
+}
+/** The sum of an IPv4 header without options: 0xffff when it verifies. */
+static inline uint16_t ip_sum_header(const uint8_t *h)
+{
+	uint32_t w[5];
+	uint64_t s;
+
+	memcpy(w, h, sizeof(w));
+	s = (uint64_t)w[0] + w[1] + w[2] + w[3] + w[4];
+	s = (s & 0xffffffff) + (s >> 32);
+	return ip_fold((uint32_t)s + (uint32_t)(s >> 32));
 }
 /** Checksum over m from off, len bytes, added to sum: 0xffff when it verifies. */
 uint16_t ip_sum_mbuf(const struct rte_mbuf *m, uint32_t off, uint32_t len, uint32_t sum);

@@ -57,17 +57,15 @@ static bool options_ok(const uint8_t *o, uint32_t len)
 	return true;
 }
 
-static bool source_ok(struct ip_in *in, const struct ip_pkt *p)
+/* From outside. */
+static inline bool source_ok(
+    struct ip_in *in, uint32_t vrf, const struct sluice_addr *s, const struct sluice_addr *dst)
 {
-	const struct sluice_addr *s = &p->src;
-
-	if (p->flags & SL_PKT_LOCAL)
-		return true;
 	if ((s->b[12] & 0xf0) == 0xe0 || (s->b[12] & 0xf0) == 0xf0 || s->b[12] == 127 ||
 	    s->b[12] == 0)
 		return false;
 	/* Our own address from outside: forged, LAND among others. */
-	return !ip_is_local(in->sq, &in->src, p->vrf, s) && p->dst.b[12] != 127;
+	return !ip_is_local(in->sq, &in->src, vrf, s) && dst->b[12] != 127;
 }
 
 static bool header_ok(struct ip_in *in, struct ip_pkt *p, uint32_t *hl, uint32_t *total)
@@ -94,6 +92,73 @@ static bool header_ok(struct ip_in *in, struct ip_pkt *p, uint32_t *hl, uint32_t
 bad:
 	ip_drop(sq, p->m, &sq->ctr.ip_in_hdr_errors);
 	return false;
+}
+
+/*
+ * The packet that nearly all are: an untagged frame for us in one buffer, TCP over IPv4 without
+ * options or fragments, checksums right, for an address of ours, from elsewhere, not to another
+ * squeue. False: it is something else, untouched and uncounted, and the long way finds out what.
+ */
+bool ip_fast4(struct ip_in *in, struct rte_mbuf *m, uint32_t caps)
+{
+	struct sluice_squeue *sq = in->sq;
+	const uint64_t stripped = RTE_MBUF_F_RX_VLAN_STRIPPED | RTE_MBUF_F_RX_QINQ_STRIPPED;
+	const uint64_t ipc = m->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK,
+		       l4c = m->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK;
+	const uint8_t *e = rte_pktmbuf_mtod(m, const uint8_t *), *h = e + ETH_HLEN,
+		      *th = h + IP4_HLEN;
+	bool trusted = (caps & SLUICE_CAP_PERFECT) != 0;
+	const struct sl_cfg_if *f;
+	uint32_t total, hl;
+	unsigned int to;
+	struct sl_pkt *o;
+
+	if (m->data_len < ETH_HLEN + IP4_HLEN + 20 || m->nb_segs != 1 || (m->ol_flags & stripped) ||
+	    rd16(e + 12) != TYPE_IP4 || in->ifx < 0 || in->vlan[0] != SLUICE_VLAN_NONE)
+		return false;
+	f = &sq->ip->snap->cfg.ifs[in->ifx];
+	total = rd16(h + 2);
+	hl = (uint32_t)(th[12] >> 4) * 4;
+	if (memcmp(e, f->mac, 6) != 0 || h[0] != 0x45 || (rd16(h + 6) & 0x3fff) != 0 ||
+	    h[9] != PROTO_TCP || total + ETH_HLEN > m->data_len || hl < 20 || IP4_HLEN + hl > total)
+		return false;
+	if (!trusted && ipc != RTE_MBUF_F_RX_IP_CKSUM_GOOD &&
+	    (ipc == RTE_MBUF_F_RX_IP_CKSUM_BAD || ip_sum_header(h) != 0xffff))
+		return false;
+	if (in->npkts == SL_BURST)
+		ip_in_flush(in);
+	o = &in->pkts[in->npkts];
+	o->key.laddr = rd_addr4(h + 16);
+	o->key.raddr = rd_addr4(h + 12);
+	memcpy(&o->key.rport, th, 2);
+	memcpy(&o->key.lport, th + 2, 2);
+	o->key.vrf = f->vrf;
+	if (!ip_is_local(sq, &in->dst, f->vrf, &o->key.laddr) ||
+	    !source_ok(in, f->vrf, &o->key.raddr, &o->key.laddr))
+		return false;
+	if (sq->stack->nsq > 1 && !in->forwarded && ip_elsewhere(sq, in->port, &o->key, &to))
+		return false;
+	if (!trusted && l4c != RTE_MBUF_F_RX_L4_CKSUM_GOOD &&
+	    (l4c == RTE_MBUF_F_RX_L4_CKSUM_BAD ||
+		ip_sum_mbuf(m, ETH_HLEN + IP4_HLEN, total - IP4_HLEN,
+		    ip_pseudo(&o->key.raddr, &o->key.laddr, PROTO_TCP, total - IP4_HLEN)) !=
+		    0xffff))
+		return false;
+	SL_COUNT(sq, ip_in);
+	in->npkts++;
+	o->m = m;
+	o->len = (uint16_t)(total - IP4_HLEN);
+	o->ifidx = (uint16_t)in->ifx;
+	o->ttl = h[8];
+	o->tos = h[1];
+	o->port = (uint8_t)in->port;
+	o->flags =
+	    (uint8_t)(((h[1] & 3) == 3 ? SL_PKT_CE : 0) | (in->forwarded ? SL_PKT_FORWARDED : 0) |
+		      (m->ol_flags & RTE_MBUF_F_RX_LRO ? SL_PKT_LRO : 0));
+	m->data_off = (uint16_t)(m->data_off + ETH_HLEN + IP4_HLEN);
+	m->data_len = o->len;
+	m->pkt_len = o->len;
+	return true;
 }
 
 /* Take off link-layer padding: nothing above looks behind the datagram. */
@@ -158,7 +223,7 @@ void ip_input4(struct ip_in *in, struct ip_pkt *p)
 		ip_not_ours(in, p, &sq->ctr.ip_in_not_local);
 		return;
 	}
-	if (SL_UNLIKELY(!source_ok(in, p))) {
+	if (SL_UNLIKELY(!(p->flags & SL_PKT_LOCAL) && !source_ok(in, p->vrf, &p->src, &p->dst))) {
 		ip_drop(sq, p->m, &sq->ctr.ip_in_bad_src);
 		return;
 	}

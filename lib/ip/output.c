@@ -10,44 +10,42 @@
 #define TX_FLAGS_TCP4 (RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_TCP_CKSUM)
 #define TX_FLAGS_TCP6 (RTE_MBUF_F_TX_IPV6 | RTE_MBUF_F_TX_TCP_CKSUM)
 
-/*
- * RFC 1071 2 (C): sums of larger words fold to the same. Two sums of 32-bit halves need no carry,
- * so the compiler makes vectors of the loop.
- */
+static inline uint64_t add_carry(uint64_t s, uint64_t w)
+{
+	s += w;
+	return s + (s < w);
+}
+
+/* RFC 1071 2 (C): sums of larger words, with the carry brought around, fold to the same. */
 static inline uint32_t sum_bytes(const void *p, uint32_t len)
 {
 	const uint8_t *b = p;
-	uint64_t s = 0, high = 0;
+	uint64_t s = 0, w[4];
 
+	for (; len >= 32; len -= 32, b += 32) {
+		memcpy(w, b, 32);
+		s = add_carry(add_carry(add_carry(add_carry(s, w[0]), w[1]), w[2]), w[3]);
+	}
 	for (; len >= 8; len -= 8, b += 8) {
-		uint64_t w;
-
-		memcpy(&w, b, 8);
-		s += (uint32_t)w;
-		high += w >> 32;
+		memcpy(w, b, 8);
+		s = add_carry(s, w[0]);
 	}
-	s += high;
 	if (len >= 4) {
-		uint32_t w;
+		uint32_t h;
 
-		memcpy(&w, b, 4);
-		s += w;
-		len -= 4;
+		memcpy(&h, b, 4);
+		s = add_carry(s, h);
 		b += 4;
-	}
-	if (len >= 2) {
-		uint16_t w;
-
-		memcpy(&w, b, 2);
-		s += w;
-		b += 2;
-		len -= 2;
+		len -= 4;
 	}
 	if (len > 0) {
-		uint16_t w = 0;
+		uint16_t h = b[0];
 
-		memcpy(&w, b, 1);
-		s += w;
+		if (len >= 2)
+			memcpy(&h, b, 2);
+		s = add_carry(s, h);
+		if (len == 3)
+			s = add_carry(s, b[2]);
 	}
 	s = (s & 0xffffffff) + (s >> 32);
 	s = (s & 0xffffffff) + (s >> 32);
@@ -101,7 +99,7 @@ static void put4(uint8_t *h, const struct sluice_addr *s, const struct sluice_ad
 	memcpy(h + 12, &s->b[12], 4);
 	memcpy(h + 16, &d->b[12], 4);
 	if (sum) {
-		c = (uint16_t)~sum_bytes(h, IP4_HLEN);
+		c = (uint16_t)~ip_sum_header(h);
 		memcpy(h + 10, &c, 2);
 	}
 }
@@ -320,7 +318,7 @@ void sl_flow_send(struct sluice_squeue *sq, struct sl_flow *f, const struct sl_k
 {
 	struct sl_ip *ip = sq->ip;
 	struct neigh *n = NULL;
-	uint32_t caps, tso;
+	uint32_t caps;
 	uint16_t port;
 
 	SL_CHECK(m->data_len >= th_len && rte_pktmbuf_headroom(m) >= IP6_HLEN + L2_MAX);
@@ -343,7 +341,7 @@ void sl_flow_send(struct sluice_squeue *sq, struct sl_flow *f, const struct sl_k
 	} else {
 		port = ip->snap->cfg.ifs[f->ifidx].port;
 	}
-	caps = sl_flow_caps(sq, f, &tso);
+	caps = sq->port[port].info.caps;
 	tcp_cksum(m, key, caps, th_len, tso_mss, sl_addr_is4(&key->raddr));
 	ip_header(m, f, key, caps, tso_mss);
 	if (n != NULL) {

@@ -4,7 +4,8 @@
  * the send queue, elsewhere to the connection's inbox. Reading is for the squeue: the receive queue
  * is the connection's own.
  *
- * Send credit: `queued` (producers) minus `credit` (the squeue) is what the send buffer holds. A
+ * Send credit: `queued` (other threads) minus `credit` (the squeue, which also takes from it for
+ * what is sent there: no locked instruction) is what the send buffer holds. A
  * chain is taken while that is below sndbuf, so a buffer overshoots by one chain at most, and a
  * chain larger than the buffer can be sent.
  *
@@ -32,41 +33,49 @@ static uint32_t held(const struct sl_door *d)
 	return n > 0 ? (uint32_t)n : 0;
 }
 
-static struct sl_conn *here(struct sluice_stack *st, sluice_conn_t h)
+/* A handle looked up once for a call: its door, the squeue that owns it, and, on that squeue, the
+ * connection. */
+struct target {
+	struct sl_door *d;
+	struct sluice_squeue *sq;
+	struct sl_conn *c; /* NULL: the caller is not on the squeue */
+};
+
+/* False: stale or no handle at all. */
+static inline bool find(struct sluice_stack *st, sluice_conn_t h, struct target *t)
 {
 	struct sl_door *d = sl_door_of(st, h);
 	uint32_t owner;
+	uint64_t w;
 
-	if (d == NULL)
-		return NULL;
+	if (SL_UNLIKELY(d == NULL))
+		return false;
+	w = atomic_load_explicit(&d->word, memory_order_acquire);
+	if (SL_UNLIKELY((uint32_t)(w >> 32) != SL_HANDLE_GEN(h) || !(w & SL_BELL_OPEN)))
+		return false;
 	owner = atomic_load_explicit(&d->owner, memory_order_relaxed);
-	if (owner >= st->nsq || !sl_on_squeue(st->sq[owner]))
-		return NULL;
-	return sl_conn_get(st->sq[owner], h);
-}
-
-static struct sluice_squeue *squeue_of(struct sluice_stack *st, sluice_conn_t h)
-{
-	return st->sq[atomic_load_explicit(&sl_door_of(st, h)->owner, memory_order_relaxed)];
+	t->d = d;
+	t->sq = st->sq[owner];
+	t->c = sl_on_squeue(t->sq) && SL_HANDLE_SQ(h) == t->sq->id
+		   ? sl_slab_get(&sl_tcp_of(t->sq)->conns, SL_HANDLE_IDX(h))
+		   : NULL;
+	return true;
 }
 
 /* The seed's rule, from the published line: no entry is made for what cannot be sent. */
-static int send_state(struct sluice_stack *st, sluice_conn_t h, struct sl_door **door)
+static inline int send_state(const struct sl_door *d)
 {
-	struct sl_door *d = sl_door_of(st, h);
-	enum sluice_state s;
+	enum sluice_state s =
+	    (enum sluice_state)atomic_load_explicit(&d->pub.state, memory_order_acquire);
 
-	*door = d;
-	if (d == NULL || !sl_handle_live(st, h))
-		return -EBADF;
-	s = (enum sluice_state)atomic_load_explicit(&d->pub.state, memory_order_acquire);
-	if (s < SLUICE_ESTABLISHED) {
+	if (SL_UNLIKELY(s < SLUICE_ESTABLISHED)) {
 		if (s == SLUICE_SYN_SENT)
 			return -ENOTCONN;
 		return atomic_load_explicit(&d->pub.connid, memory_order_relaxed) != 0 ? -EPIPE
 										       : -ENOTCONN;
 	}
-	if (s > SLUICE_CLOSE_WAIT || atomic_load_explicit(&d->pub.shut, memory_order_relaxed))
+	if (SL_UNLIKELY(
+		s > SLUICE_CLOSE_WAIT || atomic_load_explicit(&d->pub.shut, memory_order_relaxed)))
 		return -EPIPE;
 	return 0;
 }
@@ -86,9 +95,7 @@ void sl_sock_append(struct sluice_squeue *sq, struct sl_conn *c, struct rte_mbuf
 	if (dead) {
 		/* It was accepted when the connection still stood: as with data in flight at a
 		 * reset, it is gone. */
-		struct sl_door *d = sl_conn_door(sq, c);
-
-		atomic_fetch_add_explicit(&d->pub.credit, len, memory_order_release);
+		sl_sendq_give_credit(sq, c, len);
 		rte_pktmbuf_free(m);
 		SL_COUNT(sq, tcp_send_after_end);
 		return;
@@ -122,41 +129,34 @@ void sl_sock_sent(struct sluice_squeue *sq, struct sl_conn *c, bool refused)
 
 /* No room. Counted on the squeue, whose counters have one writer; from elsewhere the bell carries
  * it there. */
-static void refuse(struct sluice_stack *st, sluice_conn_t h, struct sl_conn *c)
+static void refuse(struct sluice_stack *st, sluice_conn_t h, const struct target *t)
 {
-	if (c != NULL)
-		sl_sock_sent(squeue_of(st, h), c, true);
+	if (t->c != NULL)
+		sl_sock_sent(t->sq, t->c, true);
 	else
 		(void)sl_ring(st, h, SL_BELL_ROOM);
 }
 
-static int send_chain(
-    struct sluice_stack *st, sluice_conn_t h, struct rte_mbuf *m, unsigned int flags)
+/* `t` has been found and may send. */
+static int send_chain(struct sluice_stack *st, sluice_conn_t h, const struct target *t,
+    struct rte_mbuf *m, unsigned int flags)
 {
-	struct sl_door *d;
-	struct sl_conn *c;
-	int rc = send_state(st, h, &d);
+	struct sl_door *d = t->d;
 
-	if (rc < 0)
-		return rc;
 	if (m->pkt_len == 0) {
 		rte_pktmbuf_free(m);
 		return 0;
 	}
-	c = here(st, h);
 	if (held(d) >= atomic_load_explicit(&d->pub.sndbuf, memory_order_relaxed)) {
-		refuse(st, h, c);
+		refuse(st, h, t);
 		return -EAGAIN;
 	}
-	if (c == NULL || sl_door_has_inbox(d)) {
-		/* Per connection sends keep one order: not past what others have put into the
-		 * inbox. */
-		rc = sl_inbox_push(st, h, m, m->pkt_len, flags);
-		return rc;
-	}
-	atomic_fetch_add_explicit(&d->queued, m->pkt_len, memory_order_relaxed);
-	sl_sock_append(squeue_of(st, h), c, m, flags);
-	check_full(squeue_of(st, h), c);
+	/* Per connection sends keep one order: not past what others have put into the inbox. */
+	if (t->c == NULL || sl_door_has_inbox(d))
+		return sl_inbox_push(st, h, m, m->pkt_len, flags);
+	sl_sendq_take_credit(t->sq, t->c, m->pkt_len);
+	sl_sock_append(t->sq, t->c, m, flags);
+	check_full(t->sq, t->c);
 	return 0;
 }
 
@@ -164,19 +164,30 @@ static int send_chain(
  * never comes. */
 int sluice_send(struct sluice_stack *st, sluice_conn_t h, struct rte_mbuf *m, unsigned int flags)
 {
-	return send_chain(st, h, m, flags & (SLUICE_MSG_OOB | SLUICE_MSG_MORE));
+	struct target t;
+	int rc;
+
+	if (!find(st, h, &t))
+		return -EBADF;
+	rc = send_state(t.d);
+	if (rc < 0)
+		return rc;
+	return send_chain(st, h, &t, m, flags & (SLUICE_MSG_OOB | SLUICE_MSG_MORE));
 }
 
 ssize_t sluice_sendable(struct sluice_stack *st, sluice_conn_t h)
 {
-	struct sl_door *d;
-	int rc = send_state(st, h, &d);
+	struct target t;
 	uint32_t have, limit;
+	int rc;
 
+	if (!find(st, h, &t))
+		return -EBADF;
+	rc = send_state(t.d);
 	if (rc < 0)
 		return rc;
-	have = held(d);
-	limit = atomic_load_explicit(&d->pub.sndbuf, memory_order_relaxed);
+	have = held(t.d);
+	limit = atomic_load_explicit(&t.d->pub.sndbuf, memory_order_relaxed);
 	return have < limit ? limit - have : 0;
 }
 
@@ -185,13 +196,15 @@ ssize_t sluice_send_copy(
 {
 	ssize_t room = sluice_sendable(st, h);
 	struct rte_mbuf *head = NULL, *tail = NULL;
+	struct target t;
 	size_t done = 0;
 	int rc;
 
 	if (room < 0 || len == 0)
 		return room < 0 ? room : 0;
 	if (room == 0) {
-		refuse(st, h, here(st, h));
+		if (find(st, h, &t))
+			refuse(st, h, &t);
 		return -EAGAIN;
 	}
 	if (len > (size_t)room)
@@ -347,9 +360,12 @@ int sluice_send_external(struct sluice_stack *st, sluice_conn_t h, void *buf, ui
 {
 	struct zc_record *z;
 	struct rte_mbuf *m;
-	struct sl_door *d;
-	int rc = send_state(st, h, &d);
+	struct target t;
+	int rc;
 
+	if (!find(st, h, &t))
+		return -EBADF;
+	rc = send_state(t.d);
 	if (rc < 0)
 		return rc;
 	if (len == 0 || len > UINT16_MAX - 128)
@@ -361,7 +377,7 @@ int sluice_send_external(struct sluice_stack *st, sluice_conn_t h, void *buf, ui
 		free(z);
 		return -ENOBUFS;
 	}
-	z->zc = sl_tcp_of(squeue_of(st, h))->zc;
+	z->zc = sl_tcp_of(t.sq)->zc;
 	z->conn = h;
 	z->cookie = cookie;
 	z->shinfo.free_cb = zc_free;
@@ -373,7 +389,7 @@ int sluice_send_external(struct sluice_stack *st, sluice_conn_t h, void *buf, ui
 	m->data_len = (uint16_t)len;
 	m->pkt_len = (uint32_t)len;
 	atomic_fetch_add_explicit(&z->zc->refs, 1, memory_order_relaxed);
-	rc = send_chain(st, h, m, (flags & (SLUICE_MSG_OOB | SLUICE_MSG_MORE)) | SL_MSG_ZC);
+	rc = send_chain(st, h, &t, m, (flags & (SLUICE_MSG_OOB | SLUICE_MSG_MORE)) | SL_MSG_ZC);
 	if (rc < 0) {
 		/* Nobody is told of a send that failed: with one reference more the mbuf does not
 		 * call back. */
@@ -387,30 +403,29 @@ int sluice_send_external(struct sluice_stack *st, sluice_conn_t h, void *buf, ui
 
 /* ---- reading, on the squeue ---- */
 
-static int reader(struct sluice_stack *st, sluice_conn_t h, struct sl_conn **c)
+static inline int reader(struct sluice_stack *st, sluice_conn_t h, struct target *t)
 {
-	if (sl_door_of(st, h) == NULL || !sl_handle_live(st, h))
+	if (!find(st, h, t))
 		return -EBADF;
-	*c = here(st, h);
-	return *c == NULL ? -EPERM : 0;
+	return t->c == NULL ? -EPERM : 0;
 }
 
 ssize_t sluice_readable(struct sluice_stack *st, sluice_conn_t h)
 {
-	struct sl_conn *c;
-	int rc = reader(st, h, &c);
+	struct target t;
+	int rc = reader(st, h, &t);
 
-	return rc < 0 ? rc : (ssize_t)c->rcvq_bytes;
+	return rc < 0 ? rc : (ssize_t)t.c->rcvq_bytes;
 }
 
 int sluice_peek(struct sluice_stack *st, sluice_conn_t h, struct iovec *iov, int n)
 {
-	struct sl_conn *c;
-	int rc = reader(st, h, &c), i = 0;
+	struct target t;
+	int rc = reader(st, h, &t), i = 0;
 
 	if (rc < 0)
 		return rc;
-	for (struct rte_mbuf *m = c->rcvq_head; m != NULL && i < n; m = m->next) {
+	for (struct rte_mbuf *m = t.c->rcvq_head; m != NULL && i < n; m = m->next) {
 		if (m->data_len == 0)
 			continue;
 		iov[i].iov_base = rte_pktmbuf_mtod(m, void *);
@@ -421,43 +436,43 @@ int sluice_peek(struct sluice_stack *st, sluice_conn_t h, struct iovec *iov, int
 
 int sluice_consume(struct sluice_stack *st, sluice_conn_t h, size_t n)
 {
-	struct sl_conn *c;
-	int rc = reader(st, h, &c);
+	struct target t;
+	int rc = reader(st, h, &t);
 
 	if (rc < 0)
 		return rc;
-	if (n > c->rcvq_bytes)
+	if (n > t.c->rcvq_bytes)
 		return -EINVAL;
-	sl_rcv_consume(squeue_of(st, h), c, n);
-	sl_rcv_opened(squeue_of(st, h), c);
+	sl_rcv_consume(t.sq, t.c, n);
+	sl_rcv_opened(t.sq, t.c);
 	return 0;
 }
 
 ssize_t sluice_take(struct sluice_stack *st, sluice_conn_t h, size_t max, struct rte_mbuf **m)
 {
-	struct sl_conn *c;
+	struct target t;
 	uint32_t len = 0;
-	int rc = reader(st, h, &c);
+	int rc = reader(st, h, &t);
 
 	*m = NULL;
 	if (rc < 0)
 		return rc;
-	if (c->rcvq_bytes == 0 || max == 0)
+	if (t.c->rcvq_bytes == 0 || max == 0)
 		return 0;
-	*m = sl_rcv_take(squeue_of(st, h), c, max, &len);
-	sl_rcv_opened(squeue_of(st, h), c);
+	*m = sl_rcv_take(t.sq, t.c, max, &len);
+	sl_rcv_opened(t.sq, t.c);
 	return len;
 }
 
 ssize_t sluice_splice(struct sluice_stack *st, sluice_conn_t from, sluice_conn_t to, size_t n)
 {
 	struct rte_mbuf *m;
-	struct sl_conn *c;
+	struct target t;
 	ssize_t room, len;
-	int rc = reader(st, from, &c);
+	int rc = reader(st, from, &t);
 
 	if (rc == 0)
-		rc = reader(st, to, &c);
+		rc = reader(st, to, &t);
 	if (rc < 0)
 		return rc;
 	room = sluice_sendable(st, to);

@@ -124,9 +124,23 @@ void sl_conntab_fini(struct sl_conntab *t)
 	memset(t, 0, sizeof(*t));
 }
 
+/* Of IPv4 only what differs is hashed: the length is part of the hash, so that no IPv6 key looks
+ * the same. */
+static inline __attribute__((always_inline)) uint64_t hash_of(
+    const struct sl_conntab *t, const struct sl_key *k)
+{
+	if (sl_addr_is4(&k->laddr) && sl_addr_is4(&k->raddr)) {
+		const uint32_t w[4] = {
+		    k->laddr.w[3], k->raddr.w[3], (uint32_t)k->lport << 16 | k->rport, k->vrf};
+
+		return sl_siphash_inline(&t->secret, w, sizeof(w), 1, 3);
+	}
+	return sl_siphash_inline(&t->secret, k, sizeof(*k), 1, 3);
+}
+
 uint64_t sl_conntab_hash(const struct sl_conntab *t, const struct sl_key *k)
 {
-	return sl_siphash13(&t->secret, k, sizeof(*k));
+	return hash_of(t, k);
 }
 
 uint32_t sl_conntab_lookup(const struct sl_conntab *t, const struct sl_key *k, uint64_t hash)
@@ -143,7 +157,7 @@ void sl_conntab_lookup_bulk(
 
 	SL_CHECK(n <= BULK_MAX);
 	for (uint32_t i = 0; i < n; i++) {
-		hash[i] = sl_conntab_hash(t, k[i]);
+		hash[i] = hash_of(t, k[i]);
 		__builtin_prefetch(bucket_at(t, hash[i]));
 	}
 	/* The likely object of each: its key is what the last pass compares. */

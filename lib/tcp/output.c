@@ -179,9 +179,23 @@ static bool send_syn(struct sluice_squeue *sq, struct sl_conn *c, uint8_t flags)
 	return true;
 }
 
-bool sl_output_ctl(struct sluice_squeue *sq, struct sl_conn *c, uint32_t seq, uint8_t flags)
+/* A segment without text on a flow that is ready. */
+static bool send_bare(struct sluice_squeue *sq, struct sl_conn *c, uint32_t seq, uint8_t flags)
 {
 	unsigned int th_len;
+	struct rte_mbuf *m = conn_header(sq, c, seq, flags, &th_len);
+
+	if (m == NULL)
+		return false;
+	SL_COUNT(sq, tcp_out_ack);
+	if (c->flags & SL_C_WUPDATE)
+		SL_COUNT(sq, tcp_out_win_update);
+	sent(sq, c, m, th_len, 0);
+	return true;
+}
+
+bool sl_output_ctl(struct sluice_squeue *sq, struct sl_conn *c, uint32_t seq, uint8_t flags)
+{
 	struct rte_mbuf *m;
 
 	if (flags & SL_TH_SYN)
@@ -196,14 +210,7 @@ bool sl_output_ctl(struct sluice_squeue *sq, struct sl_conn *c, uint32_t seq, ui
 		sl_flow_send(sq, &c->flow, &c->key, m, 20, 0);
 		return true;
 	}
-	m = conn_header(sq, c, seq, flags, &th_len);
-	if (m == NULL)
-		return false;
-	SL_COUNT(sq, tcp_out_ack);
-	if (c->flags & SL_C_WUPDATE)
-		SL_COUNT(sq, tcp_out_win_update);
-	sent(sq, c, m, th_len, 0);
-	return true;
+	return send_bare(sq, c, seq, flags);
 }
 
 /* ---- ACKs that are due ---- */
@@ -487,27 +494,32 @@ static enum served serve(
     struct sluice_squeue *sq, struct sl_conn *c, unsigned int turn, unsigned int *n)
 {
 	uint32_t seg, tso_max = 0;
-	int rc, ready;
+	int rc;
 
 	if (c->state == SLUICE_SYN_SENT || c->state == SLUICE_SYN_RCVD)
 		return serve_handshake(sq, c, n);
 	if (c->state < SLUICE_ESTABLISHED)
 		return SERVED_DONE;
-	(void)sl_flow_caps(sq, &c->flow, &tso_max);
-	if (c->snd_una == c->snd_max && c->last_snd != 0 && sq->now - c->last_snd > sl_rto(sq, c) &&
-	    c->sndq_bytes > 0)
+	if (c->snd_una == c->snd_max && c->sndq_bytes > 0 && c->last_snd != 0 &&
+	    sq->now - c->last_snd >= SL_TICK_NS && sq->now - c->last_snd > sl_rto(sq, c))
 		restart_idle(sq, c);
 	for (unsigned int i = 0; i < turn; i++) {
-		struct sl_rec *lost;
+		struct sl_rec *lost = c->pipe_lost > 0 ? sl_recovery_next(sq, c) : NULL;
+		bool more = c->snd_nxt != sl_snd_end(c);
 
-		ready = sl_flow_ready(sq, &c->flow, &c->key);
-		if (SL_UNLIKELY(ready < 0))
-			return not_ready(sq, c, ready);
+		if (lost == NULL && !more)
+			break;
+		rc = sl_flow_ready(sq, &c->flow, &c->key);
+		if (SL_UNLIKELY(rc < 0))
+			return not_ready(sq, c, rc);
 		seg = payload_room(c);
-		lost = c->pipe_lost > 0 ? sl_recovery_next(sq, c) : NULL;
-		rc = lost != NULL ? output_again(sq, c, lost, seg) : 0;
-		if (rc == 0 && c->snd_nxt != sl_snd_end(c))
+		if (lost != NULL)
+			rc = output_again(sq, c, lost, seg);
+		if (rc == 0 && more) {
+			if (c->sndq_bytes > seg)
+				(void)sl_flow_caps(sq, &c->flow, &tso_max);
 			rc = output_new(sq, c, seg, tso_max);
+		}
 		if (rc < 0)
 			return SERVED_STUCK;
 		if (rc == 0)
@@ -517,7 +529,10 @@ static enum served serve(
 			return SERVED_MORE;
 	}
 	if (c->flags & SL_C_ACK_NOW) {
-		if (!sl_output_ctl(sq, c, c->snd_max, SL_TH_ACK))
+		rc = sl_flow_ready(sq, &c->flow, &c->key);
+		if (rc < 0)
+			return not_ready(sq, c, rc);
+		if (!send_bare(sq, c, c->snd_max, SL_TH_ACK))
 			return SERVED_STUCK;
 		(*n)++;
 	}

@@ -50,16 +50,6 @@ void sl_sendq_append(struct sluice_squeue *sq, struct sl_conn *c, struct rte_mbu
 		c->flags &= ~SL_C_MSG_MORE;
 }
 
-static void give_credit(struct sluice_squeue *sq, struct sl_conn *c, uint32_t bytes)
-{
-	_Atomic uint32_t *credit = &sl_conn_door(sq, c)->pub.credit;
-	uint32_t v = atomic_load_explicit(credit, memory_order_relaxed);
-
-	/* Only the squeue writes it. Release: pairs with the acquire of the sender that computes
-	 * its room. */
-	atomic_store_explicit(credit, v + bytes, memory_order_release);
-}
-
 void sl_sendq_room(struct sluice_squeue *sq, struct sl_conn *c)
 {
 	struct sl_door *d = sl_conn_door(sq, c);
@@ -102,7 +92,7 @@ void sl_sendq_acked(struct sluice_squeue *sq, struct sl_conn *c, uint32_t una)
 		return;
 	c->sndq_bytes -= bytes;
 	drop_bytes(c, bytes);
-	give_credit(sq, c, bytes);
+	sl_sendq_give_credit(sq, c, bytes);
 	if ((c->flags & SL_C_URG_OUT) && seq_ge(una, c->snd_up))
 		c->flags &= ~SL_C_URG_OUT;
 	if (c->flags & SL_C_TXQ_FULL)
@@ -115,7 +105,7 @@ void sl_sendq_clear(struct sluice_squeue *sq, struct sl_conn *c)
 		sl_rec_unlink(sq, c, c->rec_head);
 	c->pipe_sacked = c->pipe_lost = 0;
 	if (c->sndq_bytes > 0)
-		give_credit(sq, c, c->sndq_bytes);
+		sl_sendq_give_credit(sq, c, c->sndq_bytes);
 	rte_pktmbuf_free(c->sndq_head);
 	c->sndq_head = c->sndq_tail = c->snd_m = NULL;
 	c->sndq_head_off = c->snd_off = c->sndq_bytes = 0;
@@ -184,7 +174,7 @@ struct sl_rec *sl_rec_add(struct sluice_squeue *sq, struct sl_conn *c, uint32_t 
     struct rte_mbuf *m, uint32_t off, uint8_t flags)
 {
 	uint32_t idx;
-	struct sl_rec *r = sl_slab_alloc(&sl_tcp_of(sq)->recs, &idx);
+	struct sl_rec *r = sl_slab_alloc_raw(&sl_tcp_of(sq)->recs, &idx);
 
 	if (r == NULL) {
 		SL_COUNT(sq, tcp_rec_nomem);
@@ -232,7 +222,7 @@ struct sl_rec *sl_rec_split(
     struct sluice_squeue *sq, struct sl_conn *c, struct sl_rec *r, uint32_t at)
 {
 	uint32_t idx;
-	struct sl_rec *n = sl_slab_alloc(&sl_tcp_of(sq)->recs, &idx);
+	struct sl_rec *n = sl_slab_alloc_raw(&sl_tcp_of(sq)->recs, &idx);
 
 	if (n == NULL) {
 		SL_COUNT(sq, tcp_rec_nomem);

@@ -546,6 +546,20 @@ void sl_tw_free(struct sluice_squeue *sq, struct sl_tw *tw);
 /** Append a chain of len bytes; takes it. Caller schedules output. */
 void sl_sendq_append(struct sluice_squeue *sq, struct sl_conn *c, struct rte_mbuf *chain,
     uint32_t len, uint32_t flags);
+/** Of the door's credit only the squeue is a writer. Release: pairs with the acquire of a sender
+ * elsewhere that computes its room. */
+static inline void sl_sendq_give_credit(struct sluice_squeue *sq, struct sl_conn *c, uint32_t bytes)
+{
+	_Atomic uint32_t *credit = &sl_conn_door(sq, c)->pub.credit;
+	uint32_t v = atomic_load_explicit(credit, memory_order_relaxed);
+
+	atomic_store_explicit(credit, v + bytes, memory_order_release);
+}
+/** Sent on the squeue itself: the same as `queued` plus `bytes`, without a locked instruction. */
+static inline void sl_sendq_take_credit(struct sluice_squeue *sq, struct sl_conn *c, uint32_t bytes)
+{
+	sl_sendq_give_credit(sq, c, -bytes);
+}
 /** snd_una moves to `una`: frees mbufs below, gives back credit, txq_full(false). Records are the
  * caller's (recovery.c). */
 void sl_sendq_acked(struct sluice_squeue *sq, struct sl_conn *c, uint32_t una);

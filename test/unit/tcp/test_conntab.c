@@ -441,14 +441,41 @@ static void flood(void **state)
 	unmake();
 }
 
-/* Every bit of the key, its VRF and both ports included, goes into the hash; so does the secret. */
+/* Every bit of the key, its VRF and both ports included, goes into the hash, of either family; so
+ * does the secret. */
+static void keyed_by(const struct sl_key *k)
+{
+	uint64_t hash = sl_conntab_hash(&m.t, k);
+	unsigned int low = 0;
+
+	for (unsigned int bit = 0; bit < sizeof(*k) * 8; bit++) {
+		struct sl_key other = *k;
+		uint64_t h;
+
+		((uint8_t *)&other)[bit / 8] ^= (uint8_t)(1u << (bit % 8));
+		h = sl_conntab_hash(&m.t, &other);
+		assert_true(h != hash);
+		low += (h ^ hash) & 1;
+	}
+	/* 320 fair coins: six standard deviations either way. */
+	assert_in_range(low, 160 - 54, 160 + 54);
+	m.t.secret = secret_b;
+	assert_true(sl_conntab_hash(&m.t, k) != hash);
+	m.t.secret = secret_a;
+}
+
 static void keyed(void **state)
 {
+	struct sl_key v4 = {.laddr = sl_addr4(htonl(0x0a000001)),
+	    .raddr = sl_addr4(htonl(0x0a000002)),
+	    .lport = htons(80),
+	    .rport = htons(40000)};
+	struct sl_key v6 = v4;
+
+	v6.laddr.b[0] = v6.raddr.b[0] = 0xfd;
 	make(10, 1, SPREAD_SIP, 1);
-	assert_true(sl_conntab_hash(&m.t, &m.o[0].key) ==
-		    sl_siphash13(&secret_a, &m.o[0].key, sizeof(m.o[0].key)));
-	m.t.secret = secret_b;
-	assert_true(sl_conntab_hash(&m.t, &m.o[0].key) != m.o[0].hash);
+	keyed_by(&v4);
+	keyed_by(&v6);
 	unmake();
 }
 
