@@ -338,6 +338,13 @@ static int read_vrf(struct ini *in, const char *name)
 	return rc < 0 ? bad(in, NULL, reason(rc)) : 0;
 }
 
+/* "proxy.pool web": a kind with a dot is a program's own, which may keep its sections in our file.
+ */
+static bool is_program(const char *section)
+{
+	return memchr(section, '.', strcspn(section, " ")) != NULL;
+}
+
 static int read_section(struct ini *in, const struct rte_cfgfile_entry *e, int n, int pass)
 {
 	struct section s = {
@@ -347,6 +354,8 @@ static int read_section(struct ini *in, const struct rte_cfgfile_entry *e, int n
 	size_t k;
 	int rc;
 
+	if (is_program(in->name))
+		return 0;
 	for (k = 0; k < RTE_DIM(kinds) && name == NULL; k++)
 		name = of_kind(in->name, kinds[k].kind);
 	if (name == NULL)

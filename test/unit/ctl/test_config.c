@@ -220,6 +220,24 @@ static void ini_applies(void **state)
 	assert_string_equal(w->log, "-web:80 -alt:81 ");
 }
 
+/* A kind with a dot is a program's own section: skipped, wherever it stands; syntax is checked all
+ * the same. */
+static void ini_leaves_program_sections(void **state)
+{
+	struct world *w = *state;
+	char err[256];
+
+	assert_int_equal(load(w,
+			     "[proxy.pool a b]\ncolour = red\nport = zero\n" BASE
+			     "[proxy.global]\n[x.listener y]\nport = 1\n",
+			     err),
+	    0);
+	assert_string_equal(w->log, "");
+	assert_true(load(w, BASE "[proxy.pool a]\nwords\n", err) < 0);
+	assert_non_null(strstr(err, ":5: "));
+	assert_true(load(w, BASE "[proxy a.b]\n", err) < 0); /* the dot is in the name */
+}
+
 static void bad_ini_changes_nothing(void **state)
 {
 	static const struct {
@@ -288,6 +306,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(commit_is_all_or_nothing, setup, teardown),
 	    cmocka_unit_test_setup_teardown(routes_are_derived, setup, teardown),
 	    cmocka_unit_test_setup_teardown(ini_applies, setup, teardown),
+	    cmocka_unit_test_setup_teardown(ini_leaves_program_sections, setup, teardown),
 	    cmocka_unit_test_setup_teardown(bad_ini_changes_nothing, setup, teardown),
 	    cmocka_unit_test_setup_teardown(refused_listener_rolls_back, setup, teardown),
 	};
