@@ -72,6 +72,7 @@ struct app_stack {
 	struct sluice_stack *st;
 	struct rte_mempool *hdr_pool, *data_pool, *rx_pool[2];
 	uint64_t mem; /* bytes that the stack holds now; relaxed atomic */
+	unsigned int rx_mbufs;
 };
 
 struct app_stack_params {
@@ -80,6 +81,7 @@ struct app_stack_params {
 	uint32_t max_connections; /* of each squeue */
 	unsigned int mbufs;       /* in the data pool; headers get twice as many */
 	const struct sluice_tunables *tunables;
+	unsigned int rx_mbufs; /* receive buffers of each port, if more than its queues need */
 };
 /** Pools and a stack. 0 or -errno after a message. Undone by app_stack_down. */
 int app_stack_up(const struct app_stack_params *p, struct app_stack *out);

@@ -110,6 +110,7 @@ int app_stack_up(const struct app_stack_params *p, struct app_stack *out)
 	int rc;
 
 	memset(out, 0, sizeof(*out));
+	out->rx_mbufs = p->rx_mbufs;
 	out->hdr_pool =
 	    app_pool(p->name, "hdr", 2 * p->mbufs, RTE_PKTMBUF_HEADROOM + 512, SOCKET_ID_ANY);
 	out->data_pool =
@@ -171,6 +172,7 @@ int app_ethdev_add(struct app_stack *s, struct sluice_ethdev_params *p)
 	/* A pool of its own for receive: held data can never keep headers, hence ACKs, from being
 	 * built. */
 	n = (unsigned int)p->nqueues * ((p->rxd != 0 ? p->rxd : 1024) + 512u) + 8192;
+	n = RTE_MAX(n, s->rx_mbufs);
 	room = RTE_MBUF_DEFAULT_BUF_SIZE;
 	if (p->mtu > 2000)
 		room = (uint16_t)(RTE_PKTMBUF_HEADROOM + RTE_MIN(p->mtu + 64u, 9700u));
