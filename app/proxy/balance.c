@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Which backend? All three ways look at each backend of the pool once, so their cost is its number.
+ *
+ * Round robin: each backend earns its weight in each round, and the richest pays the round's sum.
+ * So a backend of weight 5 beside one of weight 1 does not get five in a row. Least connections:
+ * the fewest per weight. Hash: each backend draws a number from the client's address and its own
+ * name, scaled by its weight, and the smallest wins ("rendezvous"). What one backend draws does not
+ * depend on the others, so when one goes only its own clients move, and when one comes they move
+ * only to it; that holds for a change of weight too.
+ */
+#include "proxy.h"
+
+#include <math.h>
+#include <string.h>
+
+uint32_t balance_weight(const struct backend *b, uint64_t now)
+{
+	uint64_t w = b->cfg.weight * 256, ramp = b->pool != NULL ? b->pool->cfg.slow_start : 0;
+	uint64_t age = now - b->up_since;
+
+	if (w == 0 || b->up_since == 0 || age >= ramp)
+		return (uint32_t)w;
+	w = (uint64_t)((unsigned __int128)w * age / ramp);
+	return w > 0 ? (uint32_t)w : 1;
+}
+
+static bool usable(const struct backend *b)
+{
+	return b->up && !b->gone && b->cfg.weight > 0 &&
+	       (b->cfg.max_connections == 0 || b->active < b->cfg.max_connections);
+}
+
+static struct backend *pick_roundrobin(struct pool *pl, uint64_t now, const struct backend *avoid)
+{
+	struct backend *best = NULL;
+	int64_t sum = 0;
+
+	for (unsigned int i = 0; i < pl->nbackends; i++) {
+		struct backend *b = pl->backend[i];
+		uint32_t w = balance_weight(b, now);
+
+		if (!usable(b) || b == avoid)
+			continue;
+		b->credit += w;
+		sum += w;
+		if (best == NULL || b->credit > best->credit)
+			best = b;
+	}
+	if (best != NULL)
+		best->credit -= sum;
+	return best;
+}
+
+static struct backend *pick_leastconn(struct pool *pl, uint64_t now, const struct backend *avoid)
+{
+	struct backend *best = NULL;
+	uint64_t best_weight = 1;
+	unsigned int at = 0;
+
+	for (unsigned int k = 0; k < pl->nbackends; k++) {
+		unsigned int i = (pl->turn + k) % pl->nbackends;
+		struct backend *b = pl->backend[i];
+		uint64_t w = balance_weight(b, now);
+
+		if (!usable(b) || b == avoid)
+			continue;
+		/* (active + 1) / weight, without dividing */
+		if (best == NULL || (b->active + 1) * best_weight < (best->active + 1) * w) {
+			best = b;
+			best_weight = w;
+			at = i;
+		}
+	}
+	if (best != NULL)
+		pl->turn = at + 1; /* among equals the next one follows */
+	return best;
+}
+
+static uint64_t mix(uint64_t h)
+{
+	/* A finalizer in the manner of MurmurHash3: each bit of the input turns half of the output.
+	 */
+	h = (h ^ h >> 33) * 0xff51afd7ed558ccdull;
+	h = (h ^ h >> 33) * 0xc4ceb9fe1a85ec53ull;
+	return h ^ h >> 33;
+}
+
+static uint64_t hash_bytes(uint64_t h, const void *data, size_t n)
+{
+	for (const uint8_t *p = data; n > 0; n--)
+		h = (h ^ *p++) * 1099511628211ull; /* FNV-1a */
+	return mix(h);
+}
+
+static uint64_t hash_client(const struct sockaddr_storage *ss)
+{
+	if (ss->ss_family == AF_INET)
+		return hash_bytes(
+		    14695981039346656037ull, &((const struct sockaddr_in *)ss)->sin_addr, 4);
+	return hash_bytes(
+	    14695981039346656037ull, &((const struct sockaddr_in6 *)ss)->sin6_addr, 16);
+}
+
+static struct backend *pick_hash(struct pool *pl, const struct sockaddr_storage *client,
+    uint64_t now, const struct backend *avoid)
+{
+	uint64_t h = hash_client(client);
+	struct backend *best = NULL;
+	double least = 0;
+
+	for (unsigned int i = 0; i < pl->nbackends; i++) {
+		struct backend *b = pl->backend[i];
+		double u, draw;
+
+		if (!usable(b) || b == avoid)
+			continue;
+		/* Uniform in (0, 1); -log(u) / weight is exponential with the weight as its rate,
+		 * and of such draws each is the smallest with a probability that is its share. */
+		u = (double)((hash_bytes(h, b->cfg.name, strlen(b->cfg.name)) >> 12) | 1) * 0x1p-52;
+		draw = -log(u) / balance_weight(b, now);
+		if (best == NULL || draw < least) {
+			best = b;
+			least = draw;
+		}
+	}
+	return best;
+}
+
+struct backend *balance_pick(struct pool *pl, const struct sockaddr_storage *client, uint64_t now,
+    const struct backend *avoid)
+{
+	struct backend *b;
+
+	switch (pl->cfg.balance) {
+	case BALANCE_LEASTCONN:
+		b = pick_leastconn(pl, now, avoid);
+		break;
+	case BALANCE_HASH:
+		b = pick_hash(pl, client, now, avoid);
+		break;
+	default:
+		b = pick_roundrobin(pl, now, avoid);
+		break;
+	}
+	if (b == NULL && avoid != NULL)
+		return balance_pick(pl, client, now, NULL);
+	return b;
+}

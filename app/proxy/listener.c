@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Listeners: where clients come in. newconn is the place of all limits that can be checked before a
+ * byte has come; refusing there costs one RST and no memory.
+ */
+#include "proxy.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <netinet/tcp.h>
+
+static int refuse(struct listener *l)
+{
+	struct proxy *p = l->p;
+
+	if (p->draining || p->stopped)
+		return -ESHUTDOWN;
+	if (p->short_of_memory) {
+		COUNT(p, refused_memory);
+		return -ENOMEM;
+	}
+	if (p->n.open >= p->cfg.max_sessions) {
+		COUNT(p, refused_sessions);
+		return -ENOBUFS;
+	}
+	if (l->cfg.max_connections != 0 && l->active >= l->cfg.max_connections) {
+		COUNT(p, refused_listener);
+		return -ENOBUFS;
+	}
+	return 0;
+}
+
+static int on_newconn(void *arg, sluice_conn_t listener, sluice_conn_t eager, void **up_arg,
+    const struct sluice_upcalls **up)
+{
+	struct listener *l = arg;
+	struct session *s;
+	int rc = refuse(l);
+
+	if (rc == 0)
+		rc = session_new(l, eager, &s);
+	if (rc != 0)
+		return rc;
+	*up_arg = &s->client;
+	*up = &session_upcalls;
+	sluice_accept(
+	    l->p->st, listener, eager); /* at once: our own limits hold, not the backlog */
+	return 0;
+}
+
+static void on_closed(void *arg, sluice_conn_t c)
+{
+	listener_unref(arg);
+}
+
+static const struct sluice_upcalls upcalls = {
+    .size = sizeof(upcalls),
+    .newconn = on_newconn,
+    .closed = on_closed,
+};
+
+struct listener *listener_new(struct proxy *p, const struct listener_config *cfg)
+{
+	struct listener *l = calloc(1, sizeof(*l));
+
+	if (l == NULL)
+		return NULL;
+	l->p = p;
+	l->cfg = *cfg;
+	l->refs = 1;
+	return l;
+}
+
+void listener_unref(struct listener *l)
+{
+	if (--l->refs != 0)
+		return;
+	free(l->route);
+	free(l);
+}
+
+int listener_open(struct listener *l)
+{
+	const struct sockaddr_storage *a = &l->cfg.addr;
+	socklen_t len =
+	    a->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+	struct sluice_stack *st = l->p->st;
+	int rc = sluice_create(
+	    st, a->ss_family, SOCK_STREAM, IPPROTO_TCP, (uint32_t)l->cfg.vrf, -1, &l->c);
+
+	if (rc != 0)
+		return rc;
+	rc = sluice_activate(st, l->c, &upcalls, l);
+	if (rc != 0) {
+		sluice_close(st, l->c);
+		return rc;
+	}
+	l->refs++; /* until `closed` */
+	rc = sluice_bind(st, l->c, (const struct sockaddr *)a, len);
+	if (rc == 0)
+		rc = sluice_listen(st, l->c, (int)l->cfg.backlog);
+	if (rc != 0)
+		listener_close(l);
+	return rc;
+}
+
+void listener_close(struct listener *l)
+{
+	if (l->c != SLUICE_CONN_NONE)
+		sluice_close(l->p->st, l->c);
+	l->c = SLUICE_CONN_NONE;
+}
+
+/* "*.example.org" stands for all names below example.org, and not for itself. */
+static bool matches(const char *pattern, const char *host)
+{
+	size_t n, len = strlen(host);
+
+	if (pattern[0] != '*')
+		return strcmp(pattern, host) == 0;
+	n = strlen(pattern + 1);
+	return len > n && strcmp(host + len - n, pattern + 1) == 0;
+}
+
+struct pool *listener_route(const struct listener *l, const char *host)
+{
+	const struct route *best = NULL;
+
+	for (unsigned int i = 0; i < l->nroutes; i++) {
+		const struct route *r = &l->route[i];
+
+		if (!matches(r->host, host))
+			continue;
+		if (r->host[0] != '*')
+			return r->pool;
+		if (best == NULL || strlen(r->host) > strlen(best->host))
+			best = r; /* the longest pattern */
+	}
+	return best != NULL ? best->pool : l->pool;
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Relaying without copying means that the port's receive buffers are held while they wait to be
+ * sent. Clients that stop reading hold them for as long as they like, and once none is free the
+ * port can receive nothing, not even the ACKs that would free some. So the pools are watched: when
+ * few buffers are left nobody new is let in, and of the sessions that do not move the one that has
+ * stood longest is reset, one after the other, until there is room again.
+ */
+#include "proxy.h"
+
+#include <rte_mempool.h>
+
+#define TICK SLUICE_MS(10)
+#define STALLED_MIN SLUICE_MS(100) /* who stands shorter may be about to move */
+#define RESETS_A_TICK 16
+
+int memory_poll(struct proxy *p)
+{
+	struct session_list again = TAILQ_HEAD_INITIALIZER(again);
+	struct session *s;
+	int n = 0;
+
+	TAILQ_CONCAT(&again, &p->starved, starved);
+	while ((s = TAILQ_FIRST(&again)) != NULL) {
+		TAILQ_REMOVE(&again, s, starved);
+		s->is_starved = false;
+		relay_run(s);
+		n++;
+	}
+	return n;
+}
+
+static bool is_short(const struct proxy *p)
+{
+	for (unsigned int i = 0; i < 2; i++) {
+		const struct rte_mempool *mp = p->mp[i];
+
+		if (mp != NULL && (uint64_t)rte_mempool_avail_count(mp) * 100 <
+				      (uint64_t)mp->size * p->cfg.memory_low)
+			return true;
+	}
+	return false;
+}
+
+static void tick(struct sluice_squeue *sq, void *arg)
+{
+	struct proxy *p = arg;
+	uint64_t now = sluice_squeue_now(sq);
+	struct session *s;
+
+	p->tick = 0;
+	p->short_of_memory = is_short(p);
+	for (unsigned int i = 0; p->short_of_memory && i < RESETS_A_TICK; i++) {
+		s = TAILQ_FIRST(&p->stalled);
+		if (s == NULL || now - s->moved < STALLED_MIN)
+			break;
+		session_end(s, REASON_MEMORY);
+	}
+	memory_start(p);
+}
+
+void memory_start(struct proxy *p)
+{
+	if (p->tick == 0 && !p->stopped && p->cfg.memory_low != 0 &&
+	    (p->mp[0] != NULL || p->mp[1] != NULL))
+		(void)sluice_timer_start(p->sq, sluice_squeue_now(p->sq) + TICK, tick, p, &p->tick);
+}

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * sluice-proxy: TCP from listeners to backends, on the event API, without copying.
+ *
+ *	listener.c   a client comes: limits, then a session
+ *	first.c      looks at its first bytes when the listener asks for that
+ *	  proxyproto.c   the PROXY header, both ways
+ *	  hook_sni.c, hook_host.c   which host does the client want?
+ *	session.c    its life: connect, retry, time-outs, end
+ *	relay.c      moves bytes and FINs between its two connections
+ *	pool.c       backends that one kind of client may go to
+ *	  balance.c      which of them
+ *	  health.c       which of them are up
+ *	source.c     sessions per client address
+ *	memory.c     what is done when buffers run short
+ *	access.c     a line for each session that ended
+ *	config.c     the file to values; reload.c values to a running proxy, and the end of it
+ *	main.c       options, EAL, signals
+ *
+ * Everything in struct proxy belongs to one squeue and runs in its upcalls, timers and operations;
+ * only counters and the access log are read from outside. Nothing here but main.c needs the EAL, a
+ * thread or a clock: the tests run it in virtual time.
+ */
+#ifndef PROXY_H
+#define PROXY_H
+
+#include <sys/queue.h>
+#include "config.h"
+
+struct proxy;
+struct session;
+struct check;
+
+/* ---- pool.c ---- */
+
+struct backend {
+	struct backend_config cfg;
+	struct pool *pool; /* whose member it is; gone: was */
+	uint32_t refs;     /* the pool, and sessions on it */
+	bool gone;         /* no more in the configuration */
+	bool up;
+	uint32_t active;   /* connections to it, being made or made */
+	uint64_t up_since; /* 0: ever since */
+	int64_t credit;    /* of the round robin */
+	uint64_t total, failed;
+	struct check *check; /* health.c; NULL: none runs */
+};
+
+struct pool {
+	struct pool_config cfg;
+	struct backend **backend;
+	unsigned int nbackends;
+	unsigned int turn; /* where equals are looked for first */
+	uint32_t refs;     /* configuration, sessions on their way to it */
+};
+
+struct backend *backend_new(const struct backend_config *cfg);
+void backend_ref(struct backend *b);
+void backend_unref(struct backend *b);
+struct pool *pool_new(const struct pool_config *cfg);
+void pool_ref(struct pool *pl);
+void pool_unref(struct pool *pl);
+/** Same backend to go on with after a change of the configuration? */
+bool backend_same(const struct backend *b, const struct backend_config *cfg);
+
+/* ---- balance.c ---- */
+
+/** The weight that counts now, in 1/256 of the configured unit; 0: takes no new sessions. */
+uint32_t balance_weight(const struct backend *b, uint64_t now);
+/** Choose for a client; `avoid` (may be NULL) only when there is no other. NULL: none can be used.
+ */
+struct backend *balance_pick(struct pool *pl, const struct sockaddr_storage *client, uint64_t now,
+    const struct backend *avoid);
+
+/* ---- health.c ---- */
+
+/** Begin and end checks as the pool says. On the squeue. */
+void health_start(struct proxy *p, struct backend *b, uint64_t first_in);
+void health_stop(struct proxy *p, struct backend *b);
+
+/* ---- proxyproto.c ---- */
+
+#define PROXY_HEADER_MAX 108 /* of those sent */
+
+struct proxy_header {
+	bool local; /* no addresses: those of the connection hold */
+	struct sockaddr_storage src, dst;
+};
+
+/** Length of the header at the front of p, 0: more bytes are needed, -EINVAL: not a header. */
+int proxyproto_parse(const uint8_t *p, size_t n, struct proxy_header *h);
+/** Make a header of version 1 or 2; returns its length. src and dst are of one family. */
+size_t proxyproto_make(uint8_t out[PROXY_HEADER_MAX], enum send_proxy version,
+    const struct sockaddr_storage *src, const struct sockaddr_storage *dst);
+
+/* ---- hook_*.c: pure functions over the first n bytes of a stream ---- */
+
+enum verdict {
+	VERDICT_MORE, /* undecided */
+	VERDICT_NAME, /* host[] is what the client asks for, lower case */
+	VERDICT_NONE, /* well-formed, and names no host */
+	VERDICT_BAD
+};
+#define HOST_LEN 256
+
+enum verdict hook_sni(const uint8_t *p, size_t n, char host[HOST_LEN]);
+enum verdict hook_host(const uint8_t *p, size_t n, char host[HOST_LEN]);
+/** Copy a host name in lower case, without a last dot. False: empty, too long, or not a name. */
+bool hook_name(const uint8_t *p, size_t n, char host[HOST_LEN]);
+
+/* ---- source.c ---- */
+
+struct source;
+struct sources {
+	LIST_HEAD(source_chain, source) * bucket;
+	uint32_t mask;
+	uint32_t seed;
+	uint32_t n;
+};
+
+int sources_init(struct sources *t, uint32_t seed);
+void sources_fini(struct sources *t);
+/** Count one more session of the address at a listener. NULL: `limit` is reached (or no memory). */
+struct source *source_get(
+    struct sources *t, const void *listener, const struct sockaddr_storage *ss, uint64_t limit);
+void source_put(struct sources *t, struct source *src);
+
+/* ---- access.c: from the squeue to one reader, without waiting ---- */
+
+struct access_record {
+	char listener[NAME_LEN], backend[NAME_LEN]; /* backend "-": none was reached */
+	struct sockaddr_storage client;
+	uint64_t to_backend, to_client; /* bytes */
+	uint64_t duration;              /* ns */
+	uint32_t tries;
+	enum reason reason;
+};
+#define ACCESS_RECORDS 4096
+
+struct access_log {
+	struct access_record *rec;
+	uint32_t head, tail; /* atomic; head: the writer's */
+};
+
+int access_init(struct access_log *a);
+void access_fini(struct access_log *a);
+bool access_push(struct access_log *a, const struct access_record *r);
+bool access_pop(struct access_log *a, struct access_record *r);
+/** The line, with its newline. Returns its length. */
+int access_line(const struct access_record *r, char *buf, size_t len);
+const char *reason_text(enum reason r);
+
+/* ---- listener.c ---- */
+
+struct route {
+	const char *host; /* in the listener's own memory */
+	struct pool *pool;
+};
+
+struct listener {
+	struct proxy *p;
+	struct listener_config cfg;
+	struct pool *pool; /* NULL: only routes */
+	struct route *route;
+	unsigned int nroutes;
+	sluice_conn_t c;
+	uint32_t refs; /* configuration, sessions, and the open connection */
+	uint32_t active;
+};
+
+struct listener *listener_new(struct proxy *p, const struct listener_config *cfg);
+void listener_unref(struct listener *l);
+int listener_open(struct listener *l);
+void listener_close(struct listener *l);
+/** The pool for a host, NULL: none. */
+struct pool *listener_route(const struct listener *l, const char *host);
+
+/* ---- session.c, first.c, relay.c ---- */
+
+enum session_state {
+	S_FIRST,   /* waits for first bytes */
+	S_CONNECT, /* a connect is on its way, or its connection on its way out */
+	S_WAIT,    /* until the next connect */
+	S_RELAY,
+	S_END /* closes; freed when both connections have gone */
+};
+
+/** One of the two connections; the upper handle of its upcalls. */
+struct side {
+	struct session *s;
+	sluice_conn_t c; /* SLUICE_CONN_NONE: not there (yet, any more) */
+	bool eof;        /* its FIN has come */
+	bool shut;       /* our FIN was sent behind the last byte */
+	bool closing;    /* closed or aborted by us: nothing but `closed` comes */
+	bool stalled;    /* did not take all that there was */
+	uint64_t bytes;  /* that came from it and went to the other */
+};
+
+struct session {
+	TAILQ_ENTRY(session) all;
+	TAILQ_ENTRY(session) starved; /* in p->starved while is_starved */
+	TAILQ_ENTRY(session) stalled; /* in p->stalled while a side is */
+	struct proxy *p;
+	struct listener *l;
+	struct pool *pool;      /* from its choice until S_RELAY */
+	struct backend *b;      /* while its connection lives */
+	struct backend *failed; /* the last one, only to be compared */
+	struct source *source;
+	struct side client, server;
+	enum session_state state;
+	enum reason reason;
+	uint8_t tries;
+	bool is_starved, is_stalled;
+	bool header_done;        /* the client's PROXY header has been read */
+	bool port_wait;          /* the last connect found no local port */
+	uint64_t started, phase; /* when it began, when its state did; ns */
+	uint64_t moved;          /* last progress */
+	uint64_t connect_began;  /* the first try */
+	uint64_t timer_at;
+	sluice_timer_t timer; /* 0: none */
+	struct sockaddr_storage src,
+	    dst; /* the client's view: of its connection, or the header's */
+	char backend_name[NAME_LEN];
+};
+TAILQ_HEAD(session_list, session);
+
+/** A client has come. 0, or -errno: it is refused. */
+int session_new(struct listener *l, sluice_conn_t c, struct session **out);
+extern const struct sluice_upcalls session_upcalls;
+/** Pool chosen: go and connect. */
+void session_connect(struct session *s, struct pool *pl);
+/** End it. DONE closes both connections in order, everything else resets what is left. */
+void session_end(struct session *s, enum reason why);
+/** The state has changed, or its time-outs. */
+void session_rearm(struct session *s);
+struct side *side_peer(struct side *d);
+
+/** More bytes, or the end of them, in S_FIRST. */
+void first_run(struct session *s);
+/** Move what can be moved, both ways, and end the session when both ways are closed. */
+void relay_run(struct session *s);
+void relay_unlist(struct session *s);
+
+/* ---- memory.c ---- */
+
+/** Once a pass: sessions that found no buffer try again. Returns how many. */
+int memory_poll(struct proxy *p);
+/** Begin to watch the pools. */
+void memory_start(struct proxy *p);
+
+/* ---- reload.c ---- */
+
+struct proxy_params {
+	struct sluice_stack *st;
+	struct rte_mempool *pool[2]; /* of receive buffers, watched by memory_low; may be NULL */
+	uint32_t seed;
+	bool access_log;
+};
+
+struct proxy {
+	struct sluice_stack *st;
+	struct sluice_squeue *sq;
+	struct rte_mempool *mp[2];
+	struct global_config cfg;
+	struct listener **listener;
+	struct pool **pool;
+	unsigned int nlisteners, npools;
+	struct sources sources;
+	struct access_log log;
+	bool log_on;
+	bool short_of_memory;
+	bool draining, stopped;
+	struct session_list all, starved, stalled; /* stalled: the longest first */
+	sluice_timer_t tick, drain;
+	struct proxy_counters n; /* one writer; others read with proxy_counters_get */
+};
+
+#define COUNT(p, name) COUNT_N(p, name, 1)
+#define COUNT_N(p, name, by) \
+	__atomic_store_n(&(p)->n.name, (p)->n.name + (uint64_t)(by), __ATOMIC_RELAXED)
+
+/** Before the first pass. 0 or -ENOMEM. */
+int proxy_init(struct proxy *p, const struct proxy_params *pp);
+/** To be registered with the stack. */
+struct sluice_app proxy_app(struct proxy *p);
+/** Make a running proxy what the configuration says, or leave it as it is: -errno and a text. On
+ * the squeue, or while nobody polls. Live sessions go on. */
+int proxy_apply(struct proxy *p, const struct config *c, char *err, size_t errlen);
+/** No new clients; what lives has cfg.drain_time. On the squeue. */
+void proxy_drain(struct proxy *p);
+/** Reset everything at once; nothing new begins. On the squeue, or after its last pass. */
+void proxy_stop(struct proxy *p);
+/** After the stack was destroyed. */
+void proxy_fini(struct proxy *p);
+/** Any thread. */
+void proxy_counters_get(const struct proxy *p, struct proxy_counters *out);
+/** Listeners and backends as text. On the squeue. Returns the length it wanted. */
+size_t proxy_dump(struct proxy *p, char *buf, size_t len);
+
+#endif
