@@ -501,7 +501,7 @@ static void check_urg(struct sluice_squeue *sq, struct sl_conn *c, uint32_t up)
 static void data_after_close(struct sluice_squeue *sq, struct sl_conn *c)
 {
 	SL_COUNT(sq, tcp_in_closed);
-	(void)sl_output_ctl(sq, c, c->snd_max, SL_TH_RST | SL_TH_ACK);
+	(void)sl_output_ctl(sq, c, sl_rst_seq(c), SL_TH_RST | SL_TH_ACK);
 	sl_conn_drop(sq, c, ECONNABORTED);
 }
 

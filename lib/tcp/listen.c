@@ -95,7 +95,7 @@ static void drop_children(struct sluice_squeue *sq, struct sl_group *g)
 
 		if (c->group != g || !(c->flags & SL_C_ACCEPT_PENDING) || c->state == SLUICE_CLOSED)
 			continue;
-		(void)sl_output_ctl(sq, c, c->snd_max, SL_TH_RST | SL_TH_ACK);
+		(void)sl_output_ctl(sq, c, sl_rst_seq(c), SL_TH_RST | SL_TH_ACK);
 		sl_conn_drop(sq, c, ECONNABORTED);
 	}
 }

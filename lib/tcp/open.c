@@ -451,7 +451,7 @@ void sl_tcp_do_abort(struct sluice_squeue *sq, struct sl_conn *c, bool send_rst)
 		 * of the peer. */
 		uint8_t flags = c->state == SLUICE_SYN_SENT ? SL_TH_RST : SL_TH_RST | SL_TH_ACK;
 
-		(void)sl_output_ctl(sq, c, c->snd_max, flags);
+		(void)sl_output_ctl(sq, c, sl_rst_seq(c), flags);
 	}
 	SL_COUNT(sq, tcp_aborts);
 	c->flags |= SL_C_CLOSED_BY_APP;

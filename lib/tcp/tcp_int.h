@@ -589,6 +589,17 @@ void sl_flow_is_ready(
 /** Build and send one control segment now, if it can go: SYN, SYN-ACK (simultaneous open), RST,
  * probe, pure ACK. False: not sent (no room, no neighbour, no buffer). */
 bool sl_output_ctl(struct sluice_squeue *sq, struct sl_conn *c, uint32_t seq, uint8_t flags);
+/**
+ * Where a RST of a connection stands: behind all that was sent, as far as the peer's window
+ * reaches. A byte that only probed a closed window was not taken, and a RST behind it would not be
+ * believed (RFC 9293 3.10.7.4, first).
+ */
+static inline uint32_t sl_rst_seq(const struct sl_conn *c)
+{
+	uint32_t right = c->snd_una + c->snd_wnd;
+
+	return c->state >= SLUICE_ESTABLISHED && seq_gt(c->snd_max, right) ? right : c->snd_max;
+}
 /** One byte (or the FIN) beyond a closed window (RFC 9293 3.8.6.1). */
 void sl_output_probe(struct sluice_squeue *sq, struct sl_conn *c);
 bool sl_output_pending(const struct sluice_squeue *sq); /* hook */

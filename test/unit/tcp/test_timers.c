@@ -58,6 +58,28 @@ static void keepalive_drops(void **state)
 	script_stop(s);
 }
 
+/* A byte that probed a closed window was not taken: a RST behind it would lie outside of the peer's
+ * window, and the peer would wait for ever. */
+static void abort_at_closed_window(void **state)
+{
+	struct script *s = script_start(NULL);
+
+	script_accept(s);
+	script_say(s, 100, 0);
+	IN(s, .flags = A, .seq = 1, .ack = 101, .wnd = -1);
+	script_say(s, 3000, 0);
+	script_run(s, SLUICE_SEC(10)); /* probes */
+	assert_true(CTR(s, tcp_out_win_probe) > 0);
+	IN(s, .flags = A, .seq = 1, .ack = 101, .wnd = -1);
+	script_forget(s);
+	assert_int_equal(sluice_abort(s->st, s->c), 0);
+	script_run(s, SLUICE_MS(1));
+	assert_int_equal(s->nout, 1);
+	assert_int_equal(s->out[0].flags, R | A);
+	assert_int_equal(s->out[0].seq, 101);
+	script_stop(s);
+}
+
 static void persist_and_reopen(void **state)
 {
 	struct script *s = script_start(NULL);
@@ -313,6 +335,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(keepalive_drops),
+	    cmocka_unit_test(abort_at_closed_window),
 	    cmocka_unit_test(persist_and_reopen),
 	    cmocka_unit_test(delayed_acks),
 	    cmocka_unit_test(quick_acks),
