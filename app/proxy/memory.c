@@ -12,17 +12,17 @@
 
 #define TICK SLUICE_MS(10)
 #define STALLED_MIN SLUICE_MS(100) /* who stands shorter may be about to move */
-#define RESETS_A_TICK 16
+#define SHARE 64 /* one of so many stalled sessions goes in a tick: its buffers come back later */
 
 int memory_poll(struct proxy *p)
 {
-	struct session_list again = TAILQ_HEAD_INITIALIZER(again);
-	struct session *s;
+	struct session *last = TAILQ_LAST(&p->starved, session_list), *s = NULL;
 	int n = 0;
 
-	TAILQ_CONCAT(&again, &p->starved, starved);
-	while ((s = TAILQ_FIRST(&again)) != NULL) {
-		TAILQ_REMOVE(&again, s, starved);
+	/* Who finds none again stands behind `last`. */
+	while (last != NULL && s != last) {
+		s = TAILQ_FIRST(&p->starved);
+		TAILQ_REMOVE(&p->starved, s, starved);
 		s->is_starved = false;
 		relay_run(s);
 		n++;
@@ -46,11 +46,12 @@ static void tick(struct sluice_squeue *sq, void *arg)
 {
 	struct proxy *p = arg;
 	uint64_t now = sluice_squeue_now(sq);
+	unsigned int most = 1 + p->nstalled / SHARE;
 	struct session *s;
 
 	p->tick = 0;
 	p->short_of_memory = is_short(p);
-	for (unsigned int i = 0; p->short_of_memory && i < RESETS_A_TICK; i++) {
+	for (unsigned int i = 0; p->short_of_memory && i < most; i++) {
 		s = TAILQ_FIRST(&p->stalled);
 		if (s == NULL || now - s->moved < STALLED_MIN)
 			break;

@@ -271,6 +271,7 @@ struct proxy {
 	bool short_of_memory;
 	bool draining, stopped;
 	struct session_list all, starved, stalled; /* stalled: the longest first */
+	unsigned int nstalled;
 	sluice_timer_t tick, drain;
 	struct proxy_counters n; /* one writer; others read with proxy_counters_get */
 };

@@ -23,17 +23,23 @@ static void list_starved(struct session *s)
 	s->is_starved = true;
 }
 
+static void unlist_stalled(struct session *s)
+{
+	TAILQ_REMOVE(&s->p->stalled, s, stalled);
+	s->p->nstalled--;
+	s->is_stalled = false;
+}
+
 /* In the order in which they stalled, for when memory is short. One that moves goes to the end. */
 static void list_stalled(struct session *s, bool progress)
 {
 	bool is = s->client.stalled || s->server.stalled;
 
-	if (s->is_stalled && (!is || progress)) {
-		TAILQ_REMOVE(&s->p->stalled, s, stalled);
-		s->is_stalled = false;
-	}
+	if (s->is_stalled && (!is || progress))
+		unlist_stalled(s);
 	if (is && !s->is_stalled) {
 		TAILQ_INSERT_TAIL(&s->p->stalled, s, stalled);
+		s->p->nstalled++;
 		s->is_stalled = true;
 	}
 }
@@ -41,10 +47,10 @@ static void list_stalled(struct session *s, bool progress)
 void relay_unlist(struct session *s)
 {
 	if (s->is_stalled)
-		TAILQ_REMOVE(&s->p->stalled, s, stalled);
+		unlist_stalled(s);
 	if (s->is_starved)
 		TAILQ_REMOVE(&s->p->starved, s, starved);
-	s->is_stalled = s->is_starved = false;
+	s->is_starved = false;
 }
 
 /* One direction. Returns the bytes moved. */

@@ -173,7 +173,7 @@ static void on_opctl(void *arg, sluice_conn_t c, enum sluice_opctl op, uint64_t 
 	p->eof = true;
 	if (p->server && p->t->raw_server)
 		leave(p, false);
-	else if (p->server && !p->head_done)
+	else if (p->server && !p->head_done && !p->hold)
 		leave(p, true);
 	else
 		run(p);
