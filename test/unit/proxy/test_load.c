@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Many at once, many in a row, over bad links, and with ends that die at random. SLUICE_LONG in the
+ * environment makes them as many as they should be. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "trio.h"
+
+#define CONFIG(global, pool)                                             \
+	"[proxy.listener l]\nport = 80\npool = p\n[proxy.pool p]\n" pool \
+	"[proxy.backend b]\npool = p\naddress = 10.0.1.2\nport = 8080\n[proxy.global]\n" global
+
+static struct trio t;
+
+static unsigned int scaled(unsigned int normal, unsigned int full)
+{
+	return getenv("SLUICE_LONG") != NULL ? full : normal;
+}
+
+static uint64_t rng = 0x853c49e6748fea9bull;
+
+static uint64_t below(uint64_t n)
+{
+	rng ^= rng << 13;
+	rng ^= rng >> 7;
+	rng ^= rng << 17;
+	return rng % n;
+}
+
+/** Connections that only stand cost no buffer; then each moves something and ends. */
+static void test_held(void **state)
+{
+	unsigned int n = scaled(1000, 10000);
+	struct trio_params p = {.seed = 21, .max_connections = 2 * n + 64};
+	struct peer *c;
+	uint32_t base;
+
+	trio_start(&t, &p, false);
+	trio_backend(&t, 0, "10.0.1.2", 8080);
+	trio_config(&t, CONFIG("", "balance = leastconn\nsources = 10.0.1.10-10.0.1.13\n"));
+	trio_run(&t, SLUICE_SEC(1));
+	base = trio_mbufs(&t);
+	for (unsigned int i = 0; i < n; i++) {
+		c = trio_client(&t, "10.0.0.2", 80, 3000, 3000);
+		c->silent = true;
+		if (i % 100 == 99)
+			trio_run(&t, SLUICE_MS(1));
+	}
+	trio_run(&t, SLUICE_SEC(5));
+	assert_int_equal(t.proxy.n.open, n);
+	assert_int_equal(t.nservers, n);
+	assert_int_equal(t.proxy.pool[0]->backend[0]->active, n);
+	assert_int_equal(trio_mbufs(&t), base);
+	TAILQ_FOREACH (c, &t.clients, link) {
+		c->silent = false;
+		trio_release(c);
+	}
+	assert_true(trio_finish(&t, SLUICE_SEC(30)));
+	assert_int_equal(t.done, n);
+	trio_stop(&t);
+}
+
+/** Far more short connections to one address and port than there are ports: each opener that would
+ * find none takes one out of TIME_WAIT, or waits. None fails. */
+static void test_short(void **state)
+{
+	bool full = getenv("SLUICE_LONG") != NULL;
+	unsigned int n = full ? 200000 : 20000, at_once = 300, started = 0;
+	struct sluice_tunables client, proxy;
+	struct trio_params p = {
+	    .seed = 22, .max_connections = 2048, .tun = {[CLIENT] = &client, [PROXY] = &proxy}};
+	struct sluice_counters c;
+
+	sluice_tunables_default(&client);
+	client.tcp_time_wait = 0; /* clients are many in truth, with ports of their own */
+	sluice_tunables_default(&proxy);
+	if (!full) {
+		proxy.tcp_port_min = 40000;
+		proxy.tcp_port_max = 40999;
+	}
+	trio_start(&t, &p, false);
+	trio_backend(&t, 0, "10.0.1.2", 8080);
+	trio_config(&t, CONFIG("", "sources = 10.0.1.10-10.0.1.13\n"));
+	while (t.done + t.failed < n) {
+		while (started < n && t.nclients < at_once) {
+			trio_client(&t, "10.0.0.2", 80, 100, 100);
+			started++;
+		}
+		trio_run(&t, 100000);
+	}
+	assert_int_equal(t.failed, 0);
+	assert_int_equal(t.done, n);
+	assert_int_equal(t.proxy.n.ended[REASON_DONE] + t.proxy.n.open, n);
+	assert_int_equal(t.proxy.n.connect_failed, 0);
+	sluice_counters_sum(t.st[PROXY], &c);
+	assert_true(c.tcp_timewait_reused > 1000);
+	trio_stop(&t);
+}
+
+/** One source address and few ports: the waits are seen, and the last resort is an end with a
+ * reason. */
+static void test_no_ports(void **state)
+{
+	struct sluice_tunables proxy;
+	struct trio_params p = {.seed = 23, .tun = {[PROXY] = &proxy}};
+
+	sluice_tunables_default(&proxy);
+	proxy.tcp_port_min = 40000;
+	proxy.tcp_port_max = 40009;
+	trio_start(&t, &p, false);
+	trio_backend(&t, 0, "10.0.1.2", 8080);
+	trio_config(&t, CONFIG("", "connect_timeout = 3s\n"));
+	for (int i = 0; i < 10; i++)
+		trio_client(&t, "10.0.0.2", 80, 10, 10)->no_fin = true;
+	trio_run(&t, SLUICE_MS(500));
+	trio_client(&t, "10.0.0.2", 80, 10, 10);
+	trio_client(&t, "10.0.0.2", 80, 10, 10);
+	trio_run(&t, SLUICE_SEC(2));
+	assert_int_equal(t.done + t.failed, 0);
+	assert_true(t.proxy.n.port_waits > 10);
+	trio_abort(TAILQ_FIRST(&t.clients)); /* a port comes free, without TIME_WAIT */
+	trio_run(&t, SLUICE_MS(500));
+	assert_int_equal(t.done, 1);
+	trio_run(&t, SLUICE_SEC(3));
+	assert_int_equal(t.proxy.n.connect_failed, 0);
+	while (t.nclients > 0) {
+		trio_abort(TAILQ_FIRST(&t.clients));
+		trio_run(&t, SLUICE_MS(10));
+	}
+	trio_stop(&t);
+}
+
+/** Both links lose 2 % each way. */
+static void test_loss(void **state)
+{
+	struct trio_params p = {.seed = 24, .loss_ppm = 20000};
+	unsigned int n = scaled(40, 400);
+
+	trio_start(&t, &p, false);
+	trio_backend(&t, 0, "10.0.1.2", 8080);
+	trio_config(&t, CONFIG("", "connect_timeout = 60s\n"));
+	for (unsigned int i = 0; i < n; i++) {
+		trio_client(&t, i % 2 ? "10.0.0.2" : "fd00::2", 80, below(300000), below(300000));
+		if (i % 40 == 39)
+			assert_true(trio_finish(&t, SLUICE_SEC(600)));
+	}
+	assert_int_equal(t.done, n);
+	trio_stop(&t);
+}
+
+static struct peer *any(struct peers *list, unsigned int n)
+{
+	struct peer *p = TAILQ_FIRST(list);
+
+	for (uint64_t k = n > 0 ? below(n) : 0; k > 0; k--)
+		p = TAILQ_NEXT(p, link);
+	return p;
+}
+
+/** Something happens to a client or a server. */
+static void strike(struct peer *p)
+{
+	if (p == NULL || p->closing || p->c == 0)
+		return;
+	switch (below(5)) {
+	case 0:
+		trio_abort(p);
+		break;
+	case 1:
+		trio_close(p);
+		break;
+	case 2:
+		p->hold = true;
+		break;
+	default:
+		trio_release(p);
+		break;
+	}
+}
+
+static void release_all(struct peers *list)
+{
+	struct peer *p;
+
+	TAILQ_FOREACH (p, list, link)
+		if (p->hold && !p->closing)
+			trio_release(p);
+}
+
+/** Ends die, stop reading, go on, over a lossy link, in all states; every object comes back. */
+static void test_random_ends(void **state)
+{
+	struct trio_params p = {.seed = 25, .loss_ppm = 2000};
+	unsigned int rounds = scaled(3000, 60000);
+
+	trio_start(&t, &p, false);
+	trio_backend(&t, 0, "10.0.1.2", 8080);
+	trio_config(
+	    &t, CONFIG("", "retry_delay = 5ms\nconnect_timeout = 100ms\n"
+			   "health_interval = 50ms\nsend_proxy = off\n"
+			   "[proxy.backend dead]\npool = p\naddress = 10.0.1.2\nport = 9999\n"
+			   "[proxy.backend mute]\npool = p\naddress = 10.0.1.99\nport = 1\n"));
+	for (unsigned int i = 0; i < rounds; i++) {
+		if (t.nclients < 60)
+			trio_client(&t, below(2) ? "10.0.0.2" : "fd00::2", 80, below(200000),
+			    below(200000));
+		if (below(3) == 0)
+			strike(any(&t.clients, t.nclients));
+		if (below(3) == 0)
+			strike(any(&t.servers, t.nservers));
+		if (below(200) == 0)
+			t.server_abort_at_once = !t.server_abort_at_once;
+		if (below(500) == 0) {
+			if (t.listener[0] != 0)
+				trio_backend_close(&t, 0);
+			else
+				trio_backend(&t, 0, "10.0.1.2", 8080);
+		}
+		trio_run(&t, below(2) ? 50000 : SLUICE_MS(3));
+	}
+	release_all(&t.clients);
+	release_all(&t.servers);
+	trio_run(&t, SLUICE_SEC(1000)); /* what is left ends by time-outs */
+	assert_int_equal(t.nclients, 0);
+	assert_true(t.done > 50);
+	assert_true(t.failed > 50);
+	trio_stop(&t);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_held),
+	    cmocka_unit_test(test_short),
+	    cmocka_unit_test(test_no_ports),
+	    cmocka_unit_test(test_loss),
+	    cmocka_unit_test(test_random_ends),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
