@@ -65,10 +65,10 @@ int access_line(const struct access_record *r, char *buf, size_t len)
 	int n;
 
 	n = snprintf(buf, len,
-	    "%s%s%s:%u %s %s to_backend=%llu to_client=%llu ms=%.3f tries=%u end=%s\n",
+	    "%s%s%s:%u %s %s to_backend=%llu to_client=%llu ms=%.3f retries=%u end=%s\n",
 	    six ? "[" : "", app_addr_text(&r->client, a, sizeof(a)), six ? "]" : "", ntohs(port),
 	    r->listener, r->backend, (unsigned long long)r->to_backend,
-	    (unsigned long long)r->to_client, (double)r->duration * 1e-6, r->tries,
+	    (unsigned long long)r->to_client, (double)r->duration * 1e-6, r->retries,
 	    reason_text(r->reason));
 	return n < 0 ? 0 : n < (int)len ? n : (int)len - 1;
 }

@@ -50,8 +50,9 @@ struct pool {
 	struct pool_config cfg;
 	struct backend **backend;
 	unsigned int nbackends;
-	unsigned int turn; /* where equals are looked for first */
-	uint32_t refs;     /* configuration, sessions on their way to it */
+	unsigned int turn;        /* where equals are looked for first */
+	uint64_t port_wait_until; /* no local port was free a moment ago */
+	uint32_t refs;            /* configuration, sessions on their way to it */
 };
 
 struct backend *backend_new(const struct backend_config *cfg);
@@ -132,7 +133,7 @@ struct access_record {
 	struct sockaddr_storage client;
 	uint64_t to_backend, to_client; /* bytes */
 	uint64_t duration;              /* ns */
-	uint32_t tries;
+	uint32_t retries;
 	enum reason reason;
 };
 #define ACCESS_RECORDS 4096

@@ -120,7 +120,7 @@ static void log_session(struct session *s)
 	    .to_backend = s->client.bytes,
 	    .to_client = s->server.bytes,
 	    .duration = now_of(s) - s->started,
-	    .tries = s->tries,
+	    .retries = s->tries,
 	    .reason = s->reason};
 
 	if (!s->p->log_on)
@@ -231,15 +231,20 @@ static void connect_failed(struct session *s)
 	side_close(&s->server, false);
 }
 
-static void connect_next(struct session *s)
+/* No try can be made. Ports come free as TIME_WAIT ends or becomes reusable. */
+static void wait_for_port(struct session *s)
 {
-	struct backend *b = balance_pick(s->pool, &s->src, now_of(s), s->failed);
+	COUNT(s->p, port_waits);
+	if (now_of(s) - s->connect_began >= s->pool->cfg.connect_timeout)
+		session_end(s, REASON_NO_PORT);
+	else
+		enter(s, S_WAIT);
+}
+
+static void connect_to(struct session *s, struct backend *b)
+{
 	int rc;
 
-	if (b == NULL) {
-		session_end(s, REASON_NO_BACKEND);
-		return;
-	}
 	s->b = b;
 	backend_ref(b);
 	b->active++;
@@ -248,6 +253,8 @@ static void connect_next(struct session *s)
 	COUNT(s->p, connects);
 	rc = begin_connect(s, b);
 	s->port_wait = rc == -EADDRNOTAVAIL;
+	if (s->port_wait)
+		s->pool->port_wait_until = now_of(s) + s->pool->cfg.retry_delay;
 	enter(s, S_CONNECT);
 	if (s->state == S_END)
 		return;
@@ -257,6 +264,23 @@ static void connect_next(struct session *s)
 	} else if (rc != 0) {
 		connect_failed(s);
 	}
+}
+
+static void connect_next(struct session *s)
+{
+	struct backend *b;
+
+	/* That there is no port is a long search: one session makes it for all. */
+	s->port_wait = now_of(s) < s->pool->port_wait_until;
+	if (s->port_wait) {
+		wait_for_port(s);
+		return;
+	}
+	b = balance_pick(s->pool, &s->src, now_of(s), s->failed);
+	if (b == NULL)
+		session_end(s, REASON_NO_BACKEND);
+	else
+		connect_to(s, b);
 }
 
 static void connect_again(struct session *s)
@@ -274,12 +298,7 @@ static void retry(struct session *s)
 	s->failed = b;
 	backend_leave(s);
 	if (s->port_wait) {
-		/* No try was made. Ports come free as TIME_WAIT ends or becomes reusable. */
-		COUNT(s->p, port_waits);
-		if (now_of(s) - s->connect_began >= s->pool->cfg.connect_timeout)
-			session_end(s, REASON_NO_PORT);
-		else
-			enter(s, S_WAIT);
+		wait_for_port(s);
 		return;
 	}
 	if (s->tries++ >= s->pool->cfg.retries) {
@@ -287,10 +306,12 @@ static void retry(struct session *s)
 		return;
 	}
 	other = balance_pick(s->pool, &s->src, now_of(s), s->failed);
-	if (other != NULL && other != s->failed)
-		connect_again(s);
-	else
+	if (other != NULL && other != s->failed) {
+		COUNT(s->p, retries);
+		connect_to(s, other);
+	} else {
 		enter(s, S_WAIT);
+	}
 }
 
 void session_connect(struct session *s, struct pool *pl)

@@ -188,22 +188,22 @@ static void test_access(void **state)
 	assert_int_equal(access_init(&a), 0);
 	a.head = a.tail = UINT32_MAX - 10; /* the counts wrap */
 	for (uint32_t i = 0; i < ACCESS_RECORDS; i++) {
-		r.tries = i;
+		r.retries = i;
 		assert_true(access_push(&a, &r));
 	}
 	assert_false(access_push(&a, &r));
 	for (uint32_t i = 0; i < ACCESS_RECORDS; i++) {
 		assert_true(access_pop(&a, &r));
-		assert_int_equal(r.tries, i);
+		assert_int_equal(r.retries, i);
 	}
 	assert_false(access_pop(&a, &r));
 	r.duration = 1500000;
 	r.to_client = 7;
 	r.reason = REASON_IDLE;
-	r.tries = 1;
+	r.retries = 1;
 	access_line(&r, line, sizeof(line));
 	assert_string_equal(
-	    line, "0.0.0.0:0 l b to_backend=0 to_client=7 ms=1.500 tries=1 end=idle\n");
+	    line, "0.0.0.0:0 l b to_backend=0 to_client=7 ms=1.500 retries=1 end=idle\n");
 	assert_int_equal(access_line(&r, line, 10), 9);
 	access_fini(&a);
 }
