@@ -464,6 +464,51 @@ ssize_t sluice_take(struct sluice_stack *st, sluice_conn_t h, size_t max, struct
 	return len;
 }
 
+/*
+ * What was received goes to a send queue. The receive queue charges for buffers, the send queue for
+ * bytes: a peer that sends one byte a segment must not make each of them hold a buffer until
+ * another peer acknowledges it. So small pieces share buffers.
+ */
+static int splice_chain(
+    struct sluice_stack *st, sluice_conn_t h, const struct target *t, struct rte_mbuf *m)
+{
+	bool inbox = sl_door_has_inbox(t->d); /* what waits there comes first */
+
+	while (!inbox && m != NULL && m->pkt_len / m->nb_segs <= t->sq->tun.tcp_copy_below) {
+		struct rte_mbuf *rest;
+		uint32_t n = sl_sendq_absorb(t->sq, t->c, &m);
+
+		if (n > 0) {
+			sl_sendq_take_credit(t->sq, t->c, n);
+			t->c->flags &= ~SL_C_MSG_MORE;
+			sl_output_schedule(t->sq, t->c);
+			check_full(t->sq, t->c);
+		}
+		if (m == NULL || m->next == NULL)
+			break;
+		/* The next one begins a new buffer at the end of the queue. */
+		rest = m->next;
+		rest->pkt_len = m->pkt_len - m->data_len;
+		rest->nb_segs = (uint16_t)(m->nb_segs - 1);
+		m->next = NULL;
+		m->nb_segs = 1;
+		m->pkt_len = m->data_len;
+		if (send_chain(st, h, t, m, 0) < 0) {
+			rte_pktmbuf_free(rest);
+			rte_pktmbuf_free(m);
+			return -EPIPE;
+		}
+		m = rest;
+	}
+	if (m == NULL)
+		return 0;
+	if (send_chain(st, h, t, m, 0) < 0) {
+		rte_pktmbuf_free(m);
+		return -EPIPE;
+	}
+	return 0;
+}
+
 ssize_t sluice_splice(struct sluice_stack *st, sluice_conn_t from, sluice_conn_t to, size_t n)
 {
 	struct rte_mbuf *m;
@@ -482,10 +527,6 @@ ssize_t sluice_splice(struct sluice_stack *st, sluice_conn_t from, sluice_conn_t
 	if (len <= 0)
 		return len;
 	/* Cannot be refused: state and credit were looked at above, on the squeue of both. */
-	rc = sluice_send(st, to, m, 0);
-	if (rc < 0) {
-		rte_pktmbuf_free(m);
-		return rc;
-	}
-	return len;
+	rc = splice_chain(st, to, &t, m);
+	return rc < 0 ? rc : len;
 }

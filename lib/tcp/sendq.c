@@ -50,6 +50,45 @@ void sl_sendq_append(struct sluice_squeue *sq, struct sl_conn *c, struct rte_mbu
 		c->flags &= ~SL_C_MSG_MORE;
 }
 
+/* Room behind the last byte of the queue: only in a buffer that is ours alone. */
+static uint32_t tail_room(const struct sl_conn *c)
+{
+	const struct rte_mbuf *t = c->sndq_tail;
+
+	if (t == NULL || !RTE_MBUF_DIRECT(t) || rte_mbuf_refcnt_read(t) != 1)
+		return 0;
+	return rte_pktmbuf_tailroom(t);
+}
+
+uint32_t sl_sendq_absorb(struct sluice_squeue *sq, struct sl_conn *c, struct rte_mbuf **chain)
+{
+	struct rte_mbuf *t = c->sndq_tail, *m = *chain, *next;
+	uint32_t total = m->pkt_len, segs = m->nb_segs, n = 0;
+
+	for (; m != NULL && m->data_len <= sq->tun.tcp_copy_below && m->data_len <= tail_room(c);
+	     m = next, segs--) {
+		if (c->snd_m == NULL && m->data_len > 0) { /* all was sent: it goes on here */
+			c->snd_m = t;
+			c->snd_off = t->data_len;
+		}
+		memcpy(rte_pktmbuf_mtod_offset(t, char *, t->data_len),
+		    rte_pktmbuf_mtod(m, const char *), m->data_len);
+		t->data_len = (uint16_t)(t->data_len + m->data_len);
+		n += m->data_len;
+		next = m->next;
+		m->next = NULL;
+		m->nb_segs = 1;
+		rte_pktmbuf_free_seg(m);
+	}
+	if (m != NULL) {
+		m->pkt_len = total - n;
+		m->nb_segs = (uint16_t)segs;
+	}
+	c->sndq_bytes += n;
+	*chain = m;
+	return n;
+}
+
 void sl_sendq_room(struct sluice_squeue *sq, struct sl_conn *c)
 {
 	struct sl_door *d = sl_conn_door(sq, c);

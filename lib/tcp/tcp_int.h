@@ -560,6 +560,12 @@ static inline void sl_sendq_take_credit(struct sluice_squeue *sq, struct sl_conn
 {
 	sl_sendq_give_credit(sq, c, -bytes);
 }
+/**
+ * Copy small mbufs (up to tcp.copy_below) from the front of a chain behind the last byte of the
+ * queue, as long as the last buffer has room and is nobody else's; returns the bytes, *chain the
+ * rest (NULL: none). Caller takes the credit and schedules output.
+ */
+uint32_t sl_sendq_absorb(struct sluice_squeue *sq, struct sl_conn *c, struct rte_mbuf **chain);
 /** snd_una moves to `una`: frees mbufs below, gives back credit, txq_full(false). Records are the
  * caller's (recovery.c). */
 void sl_sendq_acked(struct sluice_squeue *sq, struct sl_conn *c, uint32_t una);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <netinet/tcp.h>
 #include <rte_mbuf.h>
 
 #include "duo.h"
@@ -463,6 +464,69 @@ static void splice_moves_bytes(void **state)
 	finish(w);
 }
 
+/** Bytes that come one by one and cannot go on share buffers in the send queue; they arrive in
+ * order. */
+static void splice_small_pieces(void **state)
+{
+	struct world *w = start(NULL, NULL);
+	struct end c2 = {0}, s2 = {0};
+	int on = 1, small = 2048;
+	uint32_t before, held;
+
+	establish(w);
+	w->l.next_eager = &s2;
+	open_end(w, &c2, 0);
+	assert_int_equal(
+	    sluice_setsockopt(c2.st, c2.c, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
+	{
+		struct sockaddr_in a = duo_addr4(1, 80);
+
+		assert_int_equal(
+		    sluice_connect(c2.st, c2.c, (struct sockaddr *)&a, sizeof(a), NULL),
+		    -EINPROGRESS);
+	}
+	assert_true(duo_until(&w->d, &s2.up, SLUICE_SEC(3)));
+	assert_int_equal(
+	    sluice_setsockopt(w->c.st, w->c.c, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)), 0);
+	w->s.hold = true;
+	c2.hold = true;
+	duo_run(&w->d, SLUICE_MS(100));
+	before = tp_out(w->d.pool[0]) + tp_out(w->d.pool[1]);
+	for (int i = 0; i < 5000; i++) {
+		char b = (char)(i * 7 + i / 256);
+
+		assert_int_equal(sluice_send_copy(w->c.st, w->c.c, &b, 1, 0), 1);
+		duo_run(&w->d, 20000);
+		if (i % 5 == 0) /* one at a time, and a few together */
+			assert_true(sluice_splice(w->d.st[1], w->s.c, s2.c, 1000) > 0);
+	}
+	duo_run(&w->d, SLUICE_MS(100));
+	while (sluice_splice(w->d.st[1], w->s.c, s2.c, 1000) > 0)
+		;
+	duo_run(&w->d, SLUICE_MS(100));
+	held = tp_out(w->d.pool[0]) + tp_out(w->d.pool[1]);
+	assert_in_range(held - before, 3, 40);
+	while (c2.to_read < 5000) {
+		size_t at = c2.to_read;
+
+		c2.hold = false;
+		c2.ngot = 0;
+		read_all(&c2);
+		for (size_t i = 0; i < c2.ngot; i++)
+			assert_int_equal(c2.got[i], (char)((at + i) * 7 + (at + i) / 256));
+		c2.hold = true;
+		duo_run(&w->d, SLUICE_MS(500));
+	}
+	assert_int_equal(c2.to_read, 5000);
+	c2.hold = false;
+	close_end(&w->c);
+	close_end(&w->s);
+	close_end(&c2);
+	close_end(&s2);
+	close_end(&w->l);
+	finish(w);
+}
+
 static void urgent_byte(void **state)
 {
 	struct world *w = start(NULL, NULL);
@@ -635,6 +699,7 @@ int main(void)
 	    cmocka_unit_test(external_memory),
 	    cmocka_unit_test(external_memory_of_an_abort),
 	    cmocka_unit_test(splice_moves_bytes),
+	    cmocka_unit_test(splice_small_pieces),
 	    cmocka_unit_test(urgent_byte),
 	    cmocka_unit_test(refusals),
 	    cmocka_unit_test(peer_goes_silent),
