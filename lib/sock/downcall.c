@@ -360,11 +360,11 @@ int sluice_clr_flowctrl(struct sluice_stack *st, sluice_conn_t c)
 	return sl_ring(st, c, SL_BELL_FLOWCTRL);
 }
 
-/* CLOSED_ONCE is sticky: the second close or abort is told so. Always through the door, on the
- * squeue too: a close inside an upcall waits for the end of the pass. */
-static int end(struct sluice_stack *st, sluice_conn_t c, uint32_t bit)
+/* CLOSED_ONCE is sticky: the second close, or a close after an abort, is told so. Always through
+ * the door, on the squeue too: a close inside an upcall waits for the end of the pass. */
+static int end(struct sluice_stack *st, sluice_conn_t c, uint32_t bits)
 {
-	return sl_ring(st, c, bit | SL_BELL_CLOSED_ONCE);
+	return sl_ring(st, c, bits | SL_BELL_CLOSED_ONCE);
 }
 
 int sluice_close(struct sluice_stack *st, sluice_conn_t c)
@@ -374,7 +374,11 @@ int sluice_close(struct sluice_stack *st, sluice_conn_t c)
 
 int sluice_abort(struct sluice_stack *st, sluice_conn_t c)
 {
-	return end(st, c, SL_BELL_ABORT);
+	uint32_t bits = SL_BELL_ABORT | SL_BELL_ABORTED_ONCE;
+	int rc = end(st, c, bits);
+
+	/* After a close: what it still waits for is given up. */
+	return rc == -EALREADY ? sl_ring(st, c, bits) : rc;
 }
 
 /* ---- on the squeue ---- */
@@ -560,8 +564,11 @@ void sl_sock_bell(struct sluice_squeue *sq, uint32_t idx, uint32_t bits)
 
 	if (bits & SL_BELL_DATA)
 		take_inbox(sq, c);
-	if (c->flags & SL_C_CLOSED_BY_APP)
+	if (c->flags & SL_C_CLOSED_BY_APP) {
+		if (bits & SL_BELL_ABORT && c->state >= SLUICE_SYN_SENT)
+			sl_tcp_do_abort(sq, c, true);
 		return;
+	}
 	if (bits & (SL_BELL_DATA | SL_BELL_ROOM))
 		sl_sock_sent(sq, c, (bits & SL_BELL_ROOM) != 0);
 	if ((bits & SL_BELL_DATA) && c->sndq_bytes > 0)

@@ -127,7 +127,7 @@ int sl_ring(struct sluice_stack *st, sluice_conn_t c, uint32_t bits)
 	do {
 		if (GEN(w) != SL_HANDLE_GEN(c) || (w & SL_BELL_OPEN) == 0)
 			return -EBADF;
-		if ((w & bits & SL_BELL_CLOSED_ONCE) != 0)
+		if ((w & bits & (SL_BELL_CLOSED_ONCE | SL_BELL_ABORTED_ONCE)) != 0)
 			return -EALREADY;
 	} while (!atomic_compare_exchange_weak_explicit(
 	    &d->word, &w, w | bits | SL_BELL_QUEUED, memory_order_acq_rel, memory_order_relaxed));

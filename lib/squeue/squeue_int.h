@@ -47,6 +47,7 @@ enum sl_bell {
 	SL_BELL_ABORT = 1u << 5,
 	SL_BELL_ROOM = 1u << 6, /* a sender was refused: it wants txq_full(false) */
 	SL_BELL_ALL = (1u << 7) - 1,
+	SL_BELL_ABORTED_ONCE = 1u << 28, /* abort was asked, maybe after a close: as sticky */
 	SL_BELL_OPEN = 1u << 29, /* the slot lives: between sl_door_open and sl_door_close */
 	SL_BELL_CLOSED_ONCE =
 	    1u << 30, /* close or abort was asked: sticky, a second one gets -EALREADY */
@@ -270,9 +271,9 @@ bool sl_thread_polls(void);
 
 /**
  * Ring: sets bits in the door of handle c if its generation matches, queues the door when it is
- * not, wakes a sleeper. 0, -EBADF; -EALREADY when bits hold SL_BELL_CLOSED_ONCE and it was set
- * before (nothing is rung). Any thread, also the owner. Release: what was written before is seen by
- * the bell hook.
+ * not, wakes a sleeper. 0, -EBADF; -EALREADY when bits hold SL_BELL_CLOSED_ONCE or _ABORTED_ONCE
+ * and that was set before (nothing is rung). Any thread, also the owner. Release: what was written
+ * before is seen by the bell hook.
  */
 int sl_ring(struct sluice_stack *st, sluice_conn_t c, uint32_t bits);
 /** Push a chain of `len` bytes on the inbox and ring SL_BELL_DATA. 0 or -EBADF (chain still the

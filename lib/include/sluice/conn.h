@@ -177,7 +177,8 @@ SLUICE_API int sluice_clr_flowctrl(struct sluice_stack *st, sluice_conn_t c);
 /** FIN after the queued data, or RST: linger 0, unread data, SYN_SENT. `closed` follows. -EBADF;
  * -EALREADY the second time. */
 SLUICE_API int sluice_close(struct sluice_stack *st, sluice_conn_t c);
-/** RST now, queued data dropped. `closed` follows. */
+/** RST now, queued data dropped. `closed` follows. After a close too: what it still waits for (a
+ * peer that does not read) is given up. -EBADF once it is gone; -EALREADY for a second abort. */
 SLUICE_API int sluice_abort(struct sluice_stack *st, sluice_conn_t c);
 
 /* ---- data calls of the event API: on the squeue ---- */

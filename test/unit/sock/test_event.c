@@ -527,6 +527,37 @@ static void splice_small_pieces(void **state)
 	finish(w);
 }
 
+/** A close waits for a peer that does not read, for as long as that likes; an abort ends the wait.
+ */
+static void abort_after_close(void **state)
+{
+	struct world *w = start(NULL, NULL);
+	char buf[4096] = {0};
+	sluice_conn_t c;
+
+	establish(w);
+	c = w->c.c;
+	w->s.hold = true;
+	while (sluice_send_copy(w->c.st, c, buf, sizeof(buf), 0) > 0)
+		duo_run(&w->d, 10000);
+	duo_run(&w->d, SLUICE_SEC(100)); /* probes of the closed window */
+	close_end(&w->c);
+	duo_run(&w->d, SLUICE_SEC(1000));
+	assert_false(w->c.closed);
+	assert_false(w->s.gone);
+	assert_int_equal(sluice_abort(w->c.st, c), 0);
+	assert_int_equal(sluice_abort(w->c.st, c), -EALREADY);
+	assert_int_equal(sluice_close(w->c.st, c), -EALREADY);
+	duo_run(&w->d, SLUICE_MS(10));
+	assert_true(w->c.closed);
+	assert_true(w->s.gone);
+	assert_int_equal(w->s.err, ECONNRESET);
+	assert_int_equal(sluice_abort(w->c.st, c), -EBADF);
+	close_end(&w->s);
+	close_end(&w->l);
+	finish(w);
+}
+
 static void urgent_byte(void **state)
 {
 	struct world *w = start(NULL, NULL);
@@ -699,6 +730,7 @@ int main(void)
 	    cmocka_unit_test(external_memory),
 	    cmocka_unit_test(external_memory_of_an_abort),
 	    cmocka_unit_test(splice_moves_bytes),
+	    cmocka_unit_test(abort_after_close),
 	    cmocka_unit_test(splice_small_pieces),
 	    cmocka_unit_test(urgent_byte),
 	    cmocka_unit_test(refusals),
