@@ -55,7 +55,8 @@ static void tick(struct sluice_squeue *sq, void *arg)
 		s = TAILQ_FIRST(&p->stalled);
 		if (s == NULL || now - s->moved < STALLED_MIN)
 			break;
-		session_end(s, REASON_MEMORY);
+		session_reset(s, REASON_MEMORY);
+		relay_unlist(s);
 	}
 	memory_start(p);
 }

@@ -30,6 +30,7 @@
 	X(first_bytes, NUMBER, "bytes", 128, 16384, 8192, "what a hook or a PROXY header may take at most") \
 	X(first_timeout, TIME, "ns", SLUICE_MS(1), SLUICE_SEC(3600), SLUICE_SEC(5), "time for a hook and a PROXY header to be decided") \
 	X(idle_timeout, TIME, "ns", SLUICE_MS(1), SLUICE_SEC(604800), SLUICE_SEC(300), "a session in which nothing moves is reset after this") \
+	X(linger_timeout, TIME, "ns", SLUICE_MS(1), SLUICE_SEC(604800), SLUICE_SEC(120), "both sides have sent all: the rest must be acknowledged within this, or is dropped by a reset") \
 	X(half_closed_timeout, TIME, "ns", SLUICE_MS(1), SLUICE_SEC(604800), SLUICE_SEC(60), "the same, once one side has sent its FIN")
 
 #define PROXY_POOL_OPTIONS(X) \
@@ -57,6 +58,7 @@
 	X(BACKEND_RESET, "backend-reset") \
 	X(IDLE, "idle") \
 	X(HALF_CLOSED, "half-closed") \
+	X(LINGER, "linger") /* both had sent all; what was under way was not acknowledged in time */ \
 	X(FIRST_TIMEOUT, "first-timeout") \
 	X(FIRST_BAD, "first-bad") /* not what the hook or the PROXY header wants, or too long */ \
 	X(SOURCE_LIMIT, "source-limit") /* found behind a PROXY header */ \

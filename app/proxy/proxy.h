@@ -218,6 +218,8 @@ struct session {
 	uint64_t moved;          /* last progress */
 	uint64_t connect_began;  /* the first try */
 	uint64_t timer_at;
+	uint64_t sample_at; /* when `acked` was read */
+	uint32_t acked; /* where both send queues stood: they may drain while nothing new moves */
 	sluice_timer_t timer; /* 0: none */
 	struct sockaddr_storage src,
 	    dst; /* the client's view: of its connection, or the header's */
@@ -232,6 +234,8 @@ extern const struct sluice_upcalls session_upcalls;
 void session_connect(struct session *s, struct pool *pl);
 /** End it. DONE closes both connections in order, everything else resets what is left. */
 void session_end(struct session *s, enum reason why);
+/** The same for a session that may be ending in order: then it ends at once. */
+void session_reset(struct session *s, enum reason why);
 /** The state has changed, or its time-outs. */
 void session_rearm(struct session *s);
 struct side *side_peer(struct side *d);
@@ -241,6 +245,8 @@ void first_run(struct session *s);
 /** Move what can be moved, both ways, and end the session when both ways are closed. */
 void relay_run(struct session *s);
 void relay_unlist(struct session *s);
+/** Nothing is relayed any more; in order: what is left goes out still. */
+void relay_ended(struct session *s, bool in_order);
 
 /* ---- memory.c ---- */
 

@@ -44,6 +44,17 @@ static void list_stalled(struct session *s, bool progress)
 	}
 }
 
+void relay_ended(struct session *s, bool in_order)
+{
+	relay_unlist(s);
+	if (!in_order)
+		return;
+	/* What it has left to send is held until it is acknowledged: it counts as stalled. */
+	TAILQ_INSERT_TAIL(&s->p->stalled, s, stalled);
+	s->p->nstalled++;
+	s->is_stalled = true;
+}
+
 void relay_unlist(struct session *s)
 {
 	if (s->is_stalled)

@@ -386,7 +386,7 @@ static void reset_all(struct proxy *p, enum reason why)
 	struct session *s;
 
 	TAILQ_FOREACH (s, &p->all, all)
-		session_end(s, why);
+		session_reset(s, why);
 }
 
 static void drain_is_over(struct sluice_squeue *sq, void *arg)

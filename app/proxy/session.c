@@ -14,7 +14,9 @@
  * only, and its `closed` begins the next try.
  *
  * One timer per session watches the time-out of its state. It is not moved when bytes move: it
- * fires, sees that there was progress, and sleeps again.
+ * fires, sees that there was progress, and sleeps again. In S_RELAY a slow reader makes progress
+ * too while nothing moves, so in the middle of an idle time it is looked how far the send queues
+ * have come. In S_END the timer limits how long a peer may take for what we still have for it.
  */
 #include "proxy.h"
 
@@ -35,10 +37,50 @@ static uint64_t now_of(const struct session *s)
 
 /* ---- time-outs ---- */
 
-static uint64_t due(const struct session *s)
+static uint64_t idle_limit(const struct session *s)
 {
 	bool half = s->client.eof != s->server.eof;
 
+	return half ? s->l->cfg.half_closed_timeout : s->l->cfg.idle_timeout;
+}
+
+/* Does `acked` say something about the time since the last byte moved? */
+static bool is_sampled(const struct session *s)
+{
+	return s->sample_at > s->moved;
+}
+
+/* A number that changes when one of the peers acknowledges something. */
+static uint32_t read_acked(const struct session *s)
+{
+	struct sluice_conn_info i = {.size = sizeof(i)};
+	uint32_t sum = 0;
+
+	if (sluice_conn_info(s->p->st, s->client.c, &i) == 0)
+		sum += i.snd_una;
+	if (sluice_conn_info(s->p->st, s->server.c, &i) == 0)
+		sum += i.snd_una;
+	return sum;
+}
+
+/* Half of the idle time is over, or all of it. True when the session is idle. */
+static bool is_idle(struct session *s)
+{
+	uint64_t now = now_of(s);
+	uint32_t acked = read_acked(s);
+
+	if (is_sampled(s) && acked == s->acked)
+		return true;
+	if (is_sampled(s))
+		s->moved = now;
+	else
+		s->sample_at = now;
+	s->acked = acked;
+	return false;
+}
+
+static uint64_t due(const struct session *s)
+{
 	switch (s->state) {
 	case S_FIRST:
 		return s->started + s->l->cfg.first_timeout;
@@ -47,10 +89,11 @@ static uint64_t due(const struct session *s)
 	case S_WAIT:
 		return s->phase + s->pool->cfg.retry_delay;
 	case S_RELAY:
-		return s->moved + (half ? s->l->cfg.half_closed_timeout : s->l->cfg.idle_timeout);
-	default:
-		return UINT64_MAX;
+		return s->moved + (is_sampled(s) ? idle_limit(s) : idle_limit(s) / 2);
+	case S_END:
+		return s->phase + s->l->cfg.linger_timeout;
 	}
+	return UINT64_MAX;
 }
 
 static void connect_again(struct session *s);
@@ -76,9 +119,14 @@ static void on_timer(struct sluice_squeue *sq, void *arg)
 		connect_again(s);
 		break;
 	case S_RELAY:
-		session_end(s, s->client.eof != s->server.eof ? REASON_HALF_CLOSED : REASON_IDLE);
+		if (!is_idle(s))
+			session_rearm(s);
+		else
+			session_end(
+			    s, s->client.eof != s->server.eof ? REASON_HALF_CLOSED : REASON_IDLE);
 		break;
-	default:
+	case S_END:
+		session_reset(s, REASON_LINGER);
 		break;
 	}
 }
@@ -94,8 +142,8 @@ void session_rearm(struct session *s)
 	s->timer = 0;
 	s->timer_at = at;
 	/* There are timers for max_sessions: proxy_apply has seen to that. */
-	if (at != UINT64_MAX && sluice_timer_start(s->p->sq, at, on_timer, s, &s->timer) != 0)
-		session_end(s, REASON_MEMORY);
+	if (sluice_timer_start(s->p->sq, at, on_timer, s, &s->timer) != 0)
+		session_reset(s, REASON_MEMORY);
 }
 
 static void timer_off(struct session *s)
@@ -136,6 +184,7 @@ static void session_free(struct session *s)
 	struct proxy *p = s->p;
 
 	timer_off(s);
+	relay_unlist(s);
 	log_session(s);
 	COUNT_N(p, open, -1);
 	COUNT(p, ended[s->reason]);
@@ -170,13 +219,22 @@ void session_end(struct session *s, enum reason why)
 {
 	if (s->state == S_END)
 		return;
-	s->state = S_END;
 	s->reason = why;
-	timer_off(s);
-	relay_unlist(s);
 	pool_leave(s);
+	relay_ended(s, why == REASON_DONE);
 	side_close(&s->client, why == REASON_DONE);
 	side_close(&s->server, why == REASON_DONE);
+	enter(s, S_END);
+}
+
+void session_reset(struct session *s, enum reason why)
+{
+	session_end(s, why);
+	s->reason = why;
+	if (s->client.c != SLUICE_CONN_NONE)
+		sluice_abort(s->p->st, s->client.c);
+	if (s->server.c != SLUICE_CONN_NONE)
+		sluice_abort(s->p->st, s->server.c);
 }
 
 /* ---- the way to a backend ---- */

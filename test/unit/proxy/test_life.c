@@ -142,6 +142,86 @@ static void test_idle(void **state)
 	trio_stop(&t);
 }
 
+static void start_small(const char *config)
+{
+	static struct sluice_tunables small;
+	struct trio_params p = {.seed = 4, .tun = {[CLIENT] = &small}};
+
+	sluice_tunables_default(&small);
+	small.tcp_rcvbuf = 4096;
+	trio_start(&t, &p, true);
+	trio_backend(&t, 0, "10.0.1.2", 8080);
+	trio_config(&t, config);
+}
+
+/** A client that reads slowly is not idle, though nothing new moves; one that has stopped is. */
+static void test_slow_reader(void **state)
+{
+	struct peer *p;
+	uint64_t moved;
+
+	start_small(LISTENER("idle_timeout = 4s\nhalf_closed_timeout = 4s\n") POOL("")
+		BACKEND_OF("b", "p", "8080"));
+	p = trio_client(&t, "10.0.0.2", 80, 10, 500000);
+	p->no_fin = true;
+	p->hold = true;
+	trio_run(&t, SLUICE_SEC(1));
+	moved = t.proxy.n.bytes_to_client;
+	assert_int_equal(moved, 500000);
+	for (int i = 0; i < 30; i++) {
+		ssize_t n;
+
+		assert_int_equal(t.nclients, 1);
+		n = sluice_readable(p->st, p->c);
+		assert_int_equal(sluice_consume(p->st, p->c, n < 3000 ? (size_t)n : 3000), 0);
+		trio_run(&t, SLUICE_SEC(1));
+	}
+	assert_int_equal(t.proxy.n.bytes_to_client, moved);
+	assert_int_equal(t.nclients, 1);
+	trio_run(&t, SLUICE_MS(6100));
+	assert_int_equal(t.nclients, 0);
+	assert_int_equal(ended().reason, REASON_HALF_CLOSED);
+	trio_stop(&t);
+}
+
+/** Both sides have sent all, and the client does not read the rest. */
+static void test_linger(void **state)
+{
+	struct peer *p;
+
+	start_small(LISTENER("linger_timeout = 5s\n") POOL("") BACKEND_OF("b", "p", "8080"));
+	p = trio_client(&t, "10.0.0.2", 80, 10, 500000);
+	p->hold = true;
+	trio_run(&t, SLUICE_MS(4900));
+	assert_int_equal(t.nservers, 0);
+	assert_int_equal(t.nclients, 1);
+	assert_int_equal(t.proxy.n.open, 1);
+	trio_run(&t, SLUICE_MS(300));
+	assert_int_equal(t.proxy.n.open, 0);
+	assert_int_equal(t.nclients, 0);
+	assert_int_equal(ended().reason, REASON_LINGER);
+	trio_stop(&t);
+}
+
+/** Those too go when buffers run short. */
+static void test_linger_memory(void **state)
+{
+	start_small(
+	    LISTENER("") POOL("") BACKEND_OF("b", "p", "8080") "[proxy.global]\nmemory_low = 50\n");
+	for (int i = 0; i < 6; i++)
+		trio_client(&t, "10.0.0.2", 80, 10, 500000)->hold = true;
+	trio_run(&t, SLUICE_SEC(1));
+	assert_int_equal(t.nservers, 0);
+	assert_int_equal(t.proxy.n.open, 6);
+	tp_set_limit(t.pool[BACKEND], tp_out(t.pool[BACKEND]) * 3 / 2);
+	trio_run(&t, SLUICE_MS(500));
+	assert_in_range(t.proxy.n.ended[REASON_MEMORY], 2, 4);
+	assert_false(t.proxy.short_of_memory);
+	tp_set_limit(t.pool[BACKEND], 0);
+	abort_clients();
+	trio_stop(&t);
+}
+
 static void test_connect_timeout(void **state)
 {
 	start(LISTENER("")
@@ -551,6 +631,9 @@ int main(void)
 	    cmocka_unit_test(test_session_limits),
 	    cmocka_unit_test(test_backend_limit),
 	    cmocka_unit_test(test_idle),
+	    cmocka_unit_test(test_slow_reader),
+	    cmocka_unit_test(test_linger),
+	    cmocka_unit_test(test_linger_memory),
 	    cmocka_unit_test(test_connect_timeout),
 	    cmocka_unit_test(test_host_routing),
 	    cmocka_unit_test(test_first_bytes_bounded),
