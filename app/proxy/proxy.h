@@ -15,11 +15,11 @@
  *	memory.c     what is done when buffers run short
  *	access.c     a line for each session that ended
  *	config.c     the file to values; reload.c values to a running proxy, and the end of it
- *	main.c       options, EAL, signals
+ *	main.c       options, EAL; control.c signals, files, the log
  *
  * Everything in struct proxy belongs to one squeue and runs in its upcalls, timers and operations;
- * only counters and the access log are read from outside. Nothing here but main.c needs the EAL, a
- * thread or a clock: the tests run it in virtual time.
+ * only counters and the access log are read from outside. Nothing here but main.c and control.c
+ *needs the EAL, a thread or a clock: the tests run it in virtual time.
  */
 #ifndef PROXY_H
 #define PROXY_H

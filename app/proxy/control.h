@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What main.c (start) and control.c (the control thread) share: the program as a whole. */
+#ifndef PROXY_CONTROL_H
+#define PROXY_CONTROL_H
+
+#include <signal.h>
+#include <stdio.h>
+
+#include "proxy.h"
+#include "../common/app.h"
+
+#define MAX_WORDS 64
+#define MAX_PORTS 2
+
+struct options {
+	const char *config, *log;
+	const char *addr[MAX_WORDS], *route[MAX_WORDS][2], *tunable[MAX_WORDS];
+	unsigned int naddr, nroute, ntunable;
+	uint64_t port_id[MAX_PORTS];
+	unsigned int nports;
+	uint64_t connections, mbufs, rx_mbufs, rxd, txd, mtu;
+	enum sluice_idle idle;
+	bool offload;
+};
+
+/** What the control thread wants of the squeue. */
+enum op {
+	OP_APPLY,
+	OP_DRAIN,
+	OP_STOP,
+	OP_DUMP,
+	NOPS
+};
+
+struct program {
+	struct options o;
+	struct app_stack stack;
+	struct proxy proxy;
+	int tag[NOPS];
+	int good;  /* memory file with the configuration that holds, -1: none */
+	FILE *log; /* NULL: none */
+	int rc;
+};
+
+/** Register the operations, before the first pass. 0 or -errno. */
+int control_register(struct program *g);
+/** The thread; its argument is the program. It sets app_stop at its end, and g->rc. */
+void *control(void *g);
+/** Signals that are the control thread's. */
+void control_signals(sigset_t *set);
+/** Counters that are not 0, and listeners and backends (while the squeue runs). */
+void print_counters(struct program *g, bool with_dump);
+
+#endif
