@@ -157,6 +157,43 @@ static void test_bounds(void **state)
 	free(text);
 }
 
+/** A good file with bytes and lines changed: taken or refused, with a reason, and nothing else. */
+static void test_noise(void **state)
+{
+	static const char good[] =
+	    P L "hook = sni\nfirst_bytes = 512\n" B
+		"[proxy.route r]\nlistener = l\npool = p\nhost = *.a.b\n[tunables]\nx = y\n";
+	uint64_t r = 88172645463325252ull;
+	unsigned int taken = 0;
+
+	for (int round = 0; round < 20000; round++) {
+		char text[sizeof(good)], err[64], *exact;
+		size_t n = sizeof(good) - 1;
+		struct config *c = NULL;
+
+		memcpy(text, good, sizeof(good));
+		for (int i = round % 4; i >= 0; i--) {
+			r ^= r << 13;
+			r ^= r >> 7;
+			r ^= r << 17;
+			text[r % n] = (r >> 20 & 3) != 0 ? good[(r >> 32) % n] : (char)(r >> 24);
+			if ((r >> 22) % 64 == 0)
+				n = 1 + r % n;
+		}
+		exact = malloc(n); /* not a byte behind it */
+		memcpy(exact, text, n);
+		if (config_parse(exact, n, "f", &c, err, sizeof(err)) == 0) {
+			taken++;
+			config_free(c);
+		} else {
+			assert_null(c);
+			assert_int_equal(strncmp(err, "f:", 2), 0);
+		}
+		free(exact);
+	}
+	assert_in_range(taken, 100, 19000); /* both happen */
+}
+
 static void count_line(void *arg, const char *text)
 {
 	if (text[0] == ' ')
@@ -214,6 +251,7 @@ int main(void)
 	    cmocka_unit_test(test_all),
 	    cmocka_unit_test(test_mistakes),
 	    cmocka_unit_test(test_bounds),
+	    cmocka_unit_test(test_noise),
 	    cmocka_unit_test(test_help),
 	    cmocka_unit_test(test_access),
 	};

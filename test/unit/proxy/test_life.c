@@ -468,6 +468,32 @@ static void test_health_silent(void **state)
 	trio_stop(&t);
 }
 
+/** Checks end and begin with the backends and pools that they are of, in the middle of a connect
+ * too. */
+static void test_health_and_reload(void **state)
+{
+	static const char *const config[] = {
+	    LISTENER("") POOL("health_interval = 50ms\nhealth_timeout = 2s\nfall = 1\n") BACKEND_OF(
+		"b", "p", "8080") "[proxy.backend mute]\npool = p\naddress = 10.0.1.99\nport = 1\n",
+	    LISTENER("") POOL("") BACKEND_OF(
+		"b", "p", "8080") "[proxy.backend mute]\npool = p\naddress = 10.0.1.99\nport = 1\n",
+	    "",
+	};
+
+	start(config[0]);
+	for (int i = 0; i < 30; i++) {
+		trio_run(&t, SLUICE_MS((uint64_t)(i * 37) % 200));
+		trio_config(&t, config[i % 3]);
+	}
+	trio_config(&t, config[0]);
+	trio_run(&t, SLUICE_SEC(3));
+	assert_true(backend(0)->up);
+	assert_false(backend(1)->up);
+	trio_config(&t, config[1]); /* without checks everybody is up */
+	assert_true(backend(1)->up);
+	trio_stop(&t);
+}
+
 /* ---- reload ---- */
 
 /** While 20 clients move data the configuration changes to and fro; none of them notices. */
@@ -642,6 +668,7 @@ int main(void)
 	    cmocka_unit_test(test_proxy_in),
 	    cmocka_unit_test(test_health),
 	    cmocka_unit_test(test_health_silent),
+	    cmocka_unit_test(test_health_and_reload),
 	    cmocka_unit_test(test_reload_under_load),
 	    cmocka_unit_test(test_reload_refused),
 	    cmocka_unit_test(test_reload_keeps),
