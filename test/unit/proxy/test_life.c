@@ -650,6 +650,31 @@ static void test_memory(void **state)
 	trio_stop(&t);
 }
 
+/** The pool that parts of buffers are copied to is empty now and then: the relay tries again by
+ * itself. */
+static void test_starved(void **state)
+{
+	struct sluice_tunables small;
+	struct trio_params p = {.seed = 6, .tun = {[PROXY] = &small}};
+
+	sluice_tunables_default(&small);
+	small.tcp_sndbuf = 5000; /* hardly a splice without a cut buffer */
+	trio_start(&t, &p, true);
+	trio_backend(&t, 0, "10.0.1.2", 8080);
+	trio_config(&t, LISTENER("") POOL("") BACKEND_OF("b", "p", "8080"));
+	trio_client(&t, "10.0.0.2", 80, 1000000, 1000000);
+	for (int i = 0; t.nclients > 0 && i < 20000; i++) {
+		tp_set_limit(
+		    t.pool[PROXY], i % 4 == 0 ? 0 : tp_out(t.pool[PROXY]) + (uint32_t)i % 3);
+		trio_run(&t, 3000 + (uint64_t)i * 977 % 11000);
+	}
+	tp_set_limit(t.pool[PROXY], 0);
+	assert_true(trio_finish(&t, SLUICE_SEC(60)));
+	assert_int_equal(t.done, 1);
+	assert_true(t.proxy.n.starved > 0);
+	trio_stop(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -674,6 +699,7 @@ int main(void)
 	    cmocka_unit_test(test_reload_keeps),
 	    cmocka_unit_test(test_drain),
 	    cmocka_unit_test(test_memory),
+	    cmocka_unit_test(test_starved),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
