@@ -240,11 +240,12 @@ static void test_connect_timeout(void **state)
 
 /* ---- first bytes ---- */
 
-#define HOOKED(hook)                                                                              \
-	"[proxy.listener l]\nport = 80\nhook = " hook "\nfirst_timeout = 2s\n"                    \
-	"[proxy.pool one]\n[proxy.pool two]\n" BACKEND_OF("b", "one", "8080") BACKEND_OF(         \
-	    "c", "two", "8081") "[proxy.route r]\nlistener = l\nhost = one.example\npool = one\n" \
-				"[proxy.route s]\nlistener = l\nhost = *.example\npool = two\n"
+#define HOOKED(hook)                                                                          \
+	"[proxy.listener l]\nport = 80\nhook = " hook "\nfirst_timeout = 2s\n"                \
+	"[proxy.pool one]\n[proxy.pool two]\n" BACKEND_OF("b", "one", "8080") BACKEND_OF("c", \
+	    "two", "8081") "[proxy.route r]\nlistener = l\nhost = one.example\npool = one\n"  \
+			   "[proxy.route s]\nlistener = l\nhost = *.example\npool = two\n"    \
+			   "[proxy.route d]\nlistener = l\nhost = *.deep.example\npool = one\n"
 
 static void raw_client(const char *bytes, size_t n)
 {
@@ -261,6 +262,7 @@ static void test_host_routing(void **state)
 {
 	static const char one[] = "GET / HTTP/1.1\r\nHost: One.Example:80\r\n\r\nand more",
 			  two[] = "GET / HTTP/1.1\r\nHost: a.b.example\r\n\r\n",
+			  deep[] = "GET / HTTP/1.1\r\nHost: x.deep.example\r\n\r\n",
 			  none[] = "GET / HTTP/1.1\r\nHost: elsewhere\r\n\r\n",
 			  bad[] = "GET / HTTP/1.1\r\nHost : one.example\r\n\r\n",
 			  half[] = "GET / HTTP/1.1\r\nHost: one.exam";
@@ -275,12 +277,14 @@ static void test_host_routing(void **state)
 	raw_client(two, strlen(two));
 	assert_int_equal(t.hits[1], 1);
 	assert_memory_equal(t.raw, two, t.nraw);
+	raw_client(deep, strlen(deep)); /* the longer pattern wins */
+	assert_int_equal(t.hits[0], 2);
 	raw_client(none, strlen(none));
 	assert_int_equal(t.proxy.n.ended[REASON_NO_ROUTE], 1);
 	raw_client(bad, strlen(bad));
 	assert_int_equal(t.proxy.n.ended[REASON_FIRST_BAD], 1);
 	raw_client(half, strlen(half));
-	assert_int_equal(t.proxy.n.open, 3);
+	assert_int_equal(t.proxy.n.open, 4);
 	trio_run(&t, SLUICE_SEC(2));
 	assert_int_equal(t.proxy.n.ended[REASON_FIRST_TIMEOUT], 1);
 	abort_clients();
@@ -410,6 +414,22 @@ static void test_proxy_in(void **state)
 	assert_int_equal(t.proxy.n.ended[REASON_FIRST_BAD], 1);
 	raw_client("GET / HTTP/1.1\r\n\r\n", 18); /* without one nobody comes in */
 	assert_int_equal(t.proxy.n.ended[REASON_FIRST_BAD], 2);
+	abort_clients();
+	trio_stop(&t);
+}
+
+/** A header that announces more than first_bytes is not waited for. */
+static void test_proxy_in_bounded(void **state)
+{
+	static const uint8_t v2[16 + 200] = "\r\n\r\n\0\r\nQUIT\n\x21\x11\x40";
+
+	start(LISTENER("accept_proxy = on\nfirst_bytes = 128\n") POOL("")
+		BACKEND_OF("b", "p", "8080"));
+	raw_client((const char *)v2, 127);
+	assert_int_equal(t.proxy.n.open, 1);
+	raw_client((const char *)v2, 128);
+	assert_int_equal(t.proxy.n.open, 1);
+	assert_int_equal(ended().reason, REASON_FIRST_BAD);
 	abort_clients();
 	trio_stop(&t);
 }
@@ -622,6 +642,34 @@ static void test_drain(void **state)
 	trio_stop(&t);
 }
 
+/** Who moves on and stalls again goes behind those that have stood all the while. */
+static void test_stalled_order(void **state)
+{
+	struct session *one, *two;
+	struct peer *s;
+
+	start(LISTENER("") POOL("") BACKEND_OF("b", "p", "8080"));
+	t.server_hold = true;
+	trio_client(&t, "10.0.0.2", 80, 100000000, 10);
+	trio_run(&t, SLUICE_MS(500));
+	trio_client(&t, "10.0.0.2", 80, 100000000, 10);
+	trio_run(&t, SLUICE_MS(500));
+	one = TAILQ_FIRST(&t.proxy.all);
+	two = TAILQ_NEXT(one, all);
+	assert_ptr_equal(TAILQ_FIRST(&t.proxy.stalled), one);
+	assert_ptr_equal(TAILQ_LAST(&t.proxy.stalled, session_list), two);
+	s = TAILQ_FIRST(&t.servers);
+	trio_release(s); /* what is there, and no more */
+	s->hold = true;
+	trio_run(&t, SLUICE_MS(500));
+	assert_ptr_equal(TAILQ_FIRST(&t.proxy.stalled), two);
+	assert_ptr_equal(TAILQ_LAST(&t.proxy.stalled, session_list), one);
+	assert_int_equal(t.proxy.nstalled, 2);
+	abort_clients();
+	assert_int_equal(t.proxy.nstalled, 0);
+	trio_stop(&t);
+}
+
 /** Receive buffers run short: the sessions that stand longest go, those that move live. */
 static void test_memory(void **state)
 {
@@ -691,6 +739,7 @@ int main(void)
 	    cmocka_unit_test(test_sni_routing),
 	    cmocka_unit_test(test_proxy_out),
 	    cmocka_unit_test(test_proxy_in),
+	    cmocka_unit_test(test_proxy_in_bounded),
 	    cmocka_unit_test(test_health),
 	    cmocka_unit_test(test_health_silent),
 	    cmocka_unit_test(test_health_and_reload),
@@ -698,6 +747,7 @@ int main(void)
 	    cmocka_unit_test(test_reload_refused),
 	    cmocka_unit_test(test_reload_keeps),
 	    cmocka_unit_test(test_drain),
+	    cmocka_unit_test(test_stalled_order),
 	    cmocka_unit_test(test_memory),
 	    cmocka_unit_test(test_starved),
 	};

@@ -111,6 +111,7 @@ static void test_short(void **state)
 static void test_no_ports(void **state)
 {
 	struct sluice_tunables proxy;
+	struct sluice_counters c;
 	struct trio_params p = {.seed = 23, .tun = {[PROXY] = &proxy}};
 
 	sluice_tunables_default(&proxy);
@@ -127,6 +128,9 @@ static void test_no_ports(void **state)
 	trio_run(&t, SLUICE_SEC(2));
 	assert_int_equal(t.done + t.failed, 0);
 	assert_true(t.proxy.n.port_waits > 10);
+	sluice_counters_sum(t.st[PROXY], &c);
+	assert_true(
+	    c.tcp_ports_exhausted * 3 <= t.proxy.n.port_waits * 2); /* one searches for both */
 	trio_abort(TAILQ_FIRST(&t.clients)); /* a port comes free, without TIME_WAIT */
 	trio_run(&t, SLUICE_MS(500));
 	assert_int_equal(t.done, 1);
