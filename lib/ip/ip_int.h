@@ -143,6 +143,9 @@ bool sl_ip_local_pending(const struct sluice_squeue *sq);
 /* route.c */
 /** Is it an address of ours in this VRF (ready, or 127/8 and ::1)? */
 bool sl_ip_is_local(struct sluice_squeue *sq, uint32_t vrf, const struct sluice_addr *a);
+/** Is it the broadcast address of a network that we are on (RFC 1122 3.2.1.3 d)? Not for every
+ * packet: it looks up a route. */
+bool sl_ip_is_broadcast(struct sluice_squeue *sq, uint32_t vrf, const struct sluice_addr *a);
 /** Source address for dst (RFC 6724 rules 1, 2, 5, 8 for IPv6; the route's interface for IPv4). 0,
  * -ENETUNREACH, -EADDRNOTAVAIL. */
 int sl_ip_source(

@@ -95,6 +95,20 @@ bool ip_on_link(const struct ip_snap *s, uint16_t ifidx, const struct sluice_add
 	return false;
 }
 
+bool sl_ip_is_broadcast(struct sluice_squeue *sq, uint32_t vrf, const struct sluice_addr *a)
+{
+	const struct sl_cfg_route *r;
+	uint32_t host;
+
+	if (!sl_addr_is4(a))
+		return false;
+	r = ip_route(sq->ip->snap, vrf, a);
+	if (r == NULL || !sl_addr_any(&r->via) || r->plen <= 96 || r->plen > 126)
+		return false; /* RFC 3021: a prefix of 31 bits has no broadcast address */
+	host = UINT32_MAX >> (r->plen - 96);
+	return (ntohl(a->w[3]) & host) == host && !sl_ip_is_local(sq, vrf, a);
+}
+
 /* ---- source selection ---- */
 
 /* RFC 6724 scopes, as far as TCP meets them: 2 link, 5 site (ULA counts as global), 14 global. */

@@ -705,8 +705,12 @@ static void no_connection(struct sluice_squeue *sq, struct sl_seg *seg)
 	const struct sl_key *k = &seg->pkt->key;
 	struct sl_group *g = sl_listener_find(sq, k->vrf, &k->laddr, k->lport);
 
-	if (g != NULL && (seg->flags & (SL_TH_SYN | SL_TH_ACK | SL_TH_RST)) == SL_TH_SYN) {
+	if (sl_ip_is_broadcast(sq, k->vrf, &k->raddr)) { /* MUST-63; nor is it answered */
+		SL_COUNT(sq, ip_in_bad_src);
+	} else if (g != NULL && (seg->flags & (SL_TH_SYN | SL_TH_ACK | SL_TH_RST)) == SL_TH_SYN) {
 		sl_half_syn(sq, g, seg, NULL);
+	} else if (g != NULL && !(seg->flags & (SL_TH_ACK | SL_TH_RST))) {
+		SL_COUNT(sq, tcp_in_no_conn); /* LISTEN answers ACKs alone (3.10.7.2, fourth) */
 	} else {
 		SL_COUNT(sq, tcp_in_no_conn);
 		sl_tcp_reset_reply(sq, seg);

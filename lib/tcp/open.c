@@ -167,7 +167,7 @@ static int set_remote(
 
 	if (port == 0)
 		return -EADDRNOTAVAIL;
-	if (sl_addr_multicast(a))
+	if (sl_addr_multicast(a) || sl_ip_is_broadcast(sq, c->key.vrf, a)) /* MUST-46 */
 		return -ENETUNREACH;
 	if (sock6 && to4 && c->opt != NULL && c->opt->v6only)
 		return -ENETUNREACH;
