@@ -30,6 +30,14 @@ while at < len(text.rstrip()):
 print(total)'
 }
 
+# quiet_file PATH: it has not grown for a second.
+quiet_file() {
+	local size
+	size=$(stat -c %s "$1")
+	sleep 1
+	[ "$size" = "$(stat -c %s "$1")" ]
+}
+
 # capture DIRECTION FAMILY: sets $drops; 1 when the capture is incomplete.
 capture() {
 	local dir=$1 v=$2 x peer cap before
@@ -53,6 +61,8 @@ capture() {
 	ended "$x" 30 xfer
 	[ "$rc" = 0 ] || die "xfer failed ($rc)"
 	drops=$((drops + $(sed -n 's/^bytes .* drops //p' "$tmp/xfer.log")))
+	# dumpcap throws away what is still in its ring when the signal comes: first all is to be in the file.
+	wait_until 20 quiet_file "$tmp/cap" || die "dumpcap does not come to an end"
 	kill -INT "$cap"
 	ended "$cap" 30 dumpcap
 	same "$tmp/sent" "$tmp/got" || die "SHA-256 differs"
