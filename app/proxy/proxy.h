@@ -19,7 +19,7 @@
  *
  * Everything in struct proxy belongs to one squeue and runs in its upcalls, timers and operations;
  * only counters and the access log are read from outside. Nothing here but main.c and control.c
- *needs the EAL, a thread or a clock: the tests run it in virtual time.
+ * needs the EAL, a thread or a clock: the tests run it in virtual time.
  */
 #ifndef PROXY_H
 #define PROXY_H

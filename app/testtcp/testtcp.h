@@ -3,15 +3,15 @@
  * sluice-testtcp: for TCP what testpmd is for packets.
  *
  *	engine (rr, stream, connect, idle)	what is said, in numbers of bytes: never touches
- *payload conn (conn.c)				one end of a connection: payload pattern, what is
- *still to be sent
+ * payload conn (conn.c)				one end of a connection: payload pattern, what is
+ * still to be sent
  *	transport (sl.c, kern.c)		sluice's event API, or kernel sockets: so both run
- *the very same load run (run.c)				phases, lcores, intervals; report.c
- *writes what they found
+ * the very same load run (run.c)				phases, lcores, intervals; report.c
+ * writes what they found
  *
  * An endpoint is one stack in one role; a shard is its part on one lcore (a squeue, an epoll set).
- *Everything of a shard is touched by its lcore only, but `stats`, which the reporting lcore reads
- *(relaxed).
+ * Everything of a shard is touched by its lcore only, but `stats`, which the reporting lcore reads
+ * (relaxed).
  */
 #ifndef TESTTCP_H
 #define TESTTCP_H

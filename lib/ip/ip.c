@@ -1,28 +1,28 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The IP layer: everything between a driver's frame and a TCP segment, both ways, for both
- *families.
+ * families.
  *
  * One struct sl_ip per squeue, touched only by its owner. Configuration comes as an immutable
- *snapshot (snap.c) that is swapped between two passes; `generation` then moves, and each flow
- *routes again when it next wants to send. Nothing is pushed to flows, so a change costs nothing for
- *connections that are idle.
+ * snapshot (snap.c) that is swapped between two passes; `generation` then moves, and each flow
+ * routes again when it next wants to send. Nothing is pushed to flows, so a change costs nothing for
+ * connections that are idle.
  *
  *	in:	eth.c (tags, whose interface, ARP) -> ipv4.c / ipv6.c (checks, options, fragments ->
- *reasm.c)
+ * reasm.c)
  *		-> ip_tcp: which squeue (steer.c), checksum, batch -> the tcp_input hook, once per
- *burst
+ * burst
  *		-> icmp.c (echo, errors to their connection) -> nd.c
  *	out:	sl_flow_ready (cached next hop; route.c, neigh.c when it is out of date) ->
- *sl_flow_send (output.c) self:	packets to our own addresses stand in a bounded queue and run
- *through the same input once a pass
+ * sl_flow_send (output.c) self:	packets to our own addresses stand in a bounded queue and run
+ * through the same input once a pass
  *
  * A frame is not changed before it is known to be ours, so that what is not can go to the embedder
- *as it came. Every offset is checked against pkt_len, and headers are pulled into the first mbuf
- *before a byte of them is read.
+ * as it came. Every offset is checked against pkt_len, and headers are pulled into the first mbuf
+ * before a byte of them is read.
  *
  * What waits for a neighbour is the flow, never a packet: an attacker who makes us talk to absent
- *hosts can fill the (bounded) neighbour table but holds no buffer.
+ * hosts can fill the (bounded) neighbour table but holds no buffer.
  */
 #include "ip_priv.h"
 

@@ -7,9 +7,8 @@
  */
 #include "ip_priv.h"
 
-#define PMTU_TTL                                                                         \
-	SLUICE_SEC(600) /* RFC 1191 6.3, RFC 8201 4: retry a larger one after 10 minutes \
-			 */
+/* RFC 1191 6.3, RFC 8201 4: retry a larger one after 10 minutes. */
+#define PMTU_TTL SLUICE_SEC(600)
 #define LOCAL_MTU 65535
 
 static bool is_loopback(const struct sluice_addr *a)

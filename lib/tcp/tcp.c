@@ -3,8 +3,8 @@
  * TCP (RFC 9293): the big picture.
  *
  * One `struct sl_tcp` per squeue holds everything: slabs of connections, of half-open entries
- *(half.c), of TIME_WAIT entries (timewait.c) and of transmission records (sendq.c), and one table
- *that finds any of them by its four-tuple (conntab.c).
+ * (half.c), of TIME_WAIT entries (timewait.c) and of transmission records (sendq.c), and one table
+ * that finds any of them by its four-tuple (conntab.c).
  *
  * The state machine is split by what it does, not by state:
  *	input.c		a burst of segments: find, check in the order of RFC 9293 3.10.7, deliver
@@ -16,8 +16,8 @@
  *	upcall.c	what the user hears of it
  *
  * Life of a connection: sl_conn_alloc opens its door; sl_conn_drop ends it for TCP (out of table,
- *timers and lists, queues emptied, state CLOSED); the user's close, before or after, leads to
- *`closed`, and only then is it freed.
+ * timers and lists, queues emptied, state CLOSED); the user's close, before or after, leads to
+ * `closed`, and only then is it freed.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -3,11 +3,11 @@
  * The timers of a connection: five deadlines and one node in the squeue's wheel.
  *
  * The node is filed for the earliest deadline. Moving a deadline later, which is what almost every
- *ACK does, is one store: the node fires where it is, finds nothing due, and is filed again.
+ * ACK does, is one store: the node fires where it is, finds nothing due, and is filed again.
  *
  *	RTX	the oldest unacknowledged byte, or the SYN, is overdue (RFC 6298)
  *	PERSIST	the peer's window is closed on what is queued (RFC 9293 3.8.6.1); or a held partial
- *segment has waited long enough DELACK	an ACK has been held back (RFC 9293 3.8.6.3)
+ * segment has waited long enough DELACK	an ACK has been held back (RFC 9293 3.8.6.3)
  *	KEEP	nothing has been heard for long (RFC 9293 3.8.4)
  *	MISC	FIN_WAIT_2 of a closed connection, or TIME_WAIT of one that is not closed, is over
  */

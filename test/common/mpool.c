@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The pool is a real rte_mempool as far as the inline functions of rte_mbuf.h look into it: header,
- *mbuf pool private area, no cache, and an ops table entry of ours. There is nothing behind it but
- *malloc: a get makes the object, a put frees it. An object is one allocation
+ * mbuf pool private area, no cache, and an ops table entry of ours. There is nothing behind it but
+ * malloc: a get makes the object, a put frees it. An object is one allocation
  *
  *	[ rte_mempool_objhdr, padded to a cache line | rte_mbuf | buffer, headroom included ]
  *
  * that ends with the last byte of the buffer. rte_pktmbuf_detach() reads the object header (for the
- *IO address). The counts are atomic: squeue tests allocate and free on several threads.
+ * IO address). The counts are atomic: squeue tests allocate and free on several threads.
  */
 #include "mpool.h"
 

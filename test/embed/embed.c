@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * sluice as an appliance embeds it: the EAL, threads, loops, ports and pools are all the program's
- *own.
+ * own.
  *
  * Two stacks, each polled by a plain pthread of ours with sluice_squeue_poll (hosted mode), joined
- *by two ports that this program makes of rte_rings, configures and starts; the stacks only adopt
- *them. Stack "server" echoes, stack "client" sends a pattern and checks what comes back. Meanwhile
- *the main thread puts frames of an EtherType on the server's port that TCP/IP knows nothing of: the
- *stack hands each to our callback, which counts it as the appliance would forward it. In the end
- *both stacks are destroyed and everything must have come back.
+ * by two ports that this program makes of rte_rings, configures and starts; the stacks only adopt
+ * them. Stack "server" echoes, stack "client" sends a pattern and checks what comes back. Meanwhile
+ * the main thread puts frames of an EtherType on the server's port that TCP/IP knows nothing of: the
+ * stack hands each to our callback, which counts it as the appliance would forward it. In the end
+ * both stacks are destroyed and everything must have come back.
  *
  *	server thread: stack A -- port 0 ==rings== port 1 -- stack B :client thread
  */

@@ -3,13 +3,13 @@
  * One file, one connection, one direction: the sluice end of the system tests, over any DPDK port.
  *
  *	xfer [EAL options] -- --addr A/LEN... (--listen PORT | --connect ADDR,PORT) (--send FILE |
- *--recv FILE)
+ * --recv FILE)
  *
  * The main thread owns the only squeue; all work happens in its upcalls and in its poll hook. It
- *waits for its addresses, opens, moves the bytes until both directions are shut, closes, and
- *destroys the stack. What it prints is made for the scripts: "ready", "connected", then "bytes N
- *retrans N drops N" and "left ..." with everything that did not come back. Exit status: 0 all well,
- *1 usage or set-up, 3 the connection ended by an error ("error NAME"), 4 something was left behind.
+ * waits for its addresses, opens, moves the bytes until both directions are shut, closes, and
+ * destroys the stack. What it prints is made for the scripts: "ready", "connected", then "bytes N
+ * retrans N drops N" and "left ..." with everything that did not come back. Exit status: 0 all well,
+ * 1 usage or set-up, 3 the connection ended by an error ("error NAME"), 4 something was left behind.
  */
 #include <arpa/inet.h>
 #include <errno.h>

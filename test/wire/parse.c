@@ -42,23 +42,44 @@ static bool fail(struct line *l, const char *fmt, ...)
 
 /* ---- names ---- */
 
-#define ERRNOS(X)                                                                              \
-	X(EAGAIN)                                                                              \
-	X(EALREADY)                                                                            \
-	X(EINPROGRESS)                                                                         \
-	X(EISCONN) X(EINVAL) X(EBADF) X(EPIPE) X(ENOTCONN) X(ECONNREFUSED) X(ECONNRESET)       \
-	    X(ECONNABORTED) X(ETIMEDOUT) X(EHOSTUNREACH) X(ENETUNREACH) X(EADDRINUSE)          \
-		X(EADDRNOTAVAIL) X(EOPNOTSUPP) X(ENOPROTOOPT) X(EPROTO) X(EMSGSIZE) X(ENOBUFS) \
-		    X(ENOSPC) X(EAFNOSUPPORT) X(EACCES) X(EPERM) X(ENOENT) X(ENOMEM)
+/* clang-format off */
+#define E(e) {#e, e}
+/* clang-format on */
 
 static const struct {
 	const char *name;
 	int v;
 } errnos[] = {
-#define X(e) {#e, e},
-    ERRNOS(X)
-#undef X
+    E(EAGAIN),
+    E(EALREADY),
+    E(EINPROGRESS),
+    E(EISCONN),
+    E(EINVAL),
+    E(EBADF),
+    E(EPIPE),
+    E(ENOTCONN),
+    E(ECONNREFUSED),
+    E(ECONNRESET),
+    E(ECONNABORTED),
+    E(ETIMEDOUT),
+    E(EHOSTUNREACH),
+    E(ENETUNREACH),
+    E(EADDRINUSE),
+    E(EADDRNOTAVAIL),
+    E(EOPNOTSUPP),
+    E(ENOPROTOOPT),
+    E(EPROTO),
+    E(EMSGSIZE),
+    E(ENOBUFS),
+    E(ENOSPC),
+    E(EAFNOSUPPORT),
+    E(EACCES),
+    E(EPERM),
+    E(ENOENT),
+    E(ENOMEM),
 };
+
+#undef E
 
 bool wire_errno(const char *name, int *v)
 {

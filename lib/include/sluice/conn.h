@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Connections: downcalls (the caller to TCP) and upcalls (TCP to the caller), as between Solaris'
- *socket layer and its TCP, and the data calls of the event API.
+ * socket layer and its TCP, and the data calls of the event API.
  *
  * Which thread: every downcall may be made from any thread. On the connection's squeue (in an
- *upcall, hook or operation) it runs inline; from a control thread it is shipped to the squeue
- *(synchronous downcalls) or rings the connection's doorbell (send, shutdown, clr_flowctrl, close,
- *abort). The data calls peek, consume, take, splice are for the squeue only
+ * upcall, hook or operation) it runs inline; from a control thread it is shipped to the squeue
+ * (synchronous downcalls) or rings the connection's doorbell (send, shutdown, clr_flowctrl, close,
+ * abort). The data calls peek, consume, take, splice are for the squeue only
  * (-EPERM elsewhere). Upcalls are always made on the connection's squeue.
  *
  * Inside an upcall, data calls run inline one level deep: an upcall that they cause on another
- *connection runs at once, deeper ones and every `closed` wait for the end of the pass.
+ * connection runs at once, deeper ones and every `closed` wait for the end of the pass.
  *
  * Order of upcalls of one connection (sluice_upcall_may_follow is the same table):
  *
  *	activate:	opctl(ENAB_ACCEPT)* newconn* ............................ closed
- *(listener) activate:	connected | disconnected ................................ closed
- *(opener) newconn:	(connected is implied) .................................. closed
- *(eager) then any order of recv, txq_full, signal_oob, zcopy_notify, set_error, opctl, until
- *disconnected; opctl(SHUT_RECV) [the peer's FIN]: no recv after it; disconnected: nothing but
- *zcopy_notify and closed after it; closed: exactly once and last, after close() or abort() only.
+ * (listener) activate:	connected | disconnected ................................ closed
+ * (opener) newconn:	(connected is implied) .................................. closed
+ * (eager) then any order of recv, txq_full, signal_oob, zcopy_notify, set_error, opctl, until
+ * disconnected; opctl(SHUT_RECV) [the peer's FIN]: no recv after it; disconnected: nothing but
+ * zcopy_notify and closed after it; closed: exactly once and last, after close() or abort() only.
  */
 #ifndef SLUICE_CONN_H
 #define SLUICE_CONN_H

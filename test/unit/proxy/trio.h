@@ -4,7 +4,7 @@
  * thread.
  *
  *	CLIENT 10.0.0.1 fd00::1 ---- 10.0.0.2 fd00::2 PROXY 10.0.1.1 fd01::1 ---- 10.0.1.2 fd01::2
- *BACKEND
+ * BACKEND
  *
  * The proxy also has 10.0.1.10 to .13 and fd01::10 to ::13 as sources. A client (struct peer) says
  * in a head of 24 bytes who it is and how much goes either way; the backend finds its data by that.
