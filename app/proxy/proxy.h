@@ -221,8 +221,8 @@ struct session {
 	uint64_t sample_at; /* when `acked` was read */
 	uint32_t acked; /* where both send queues stood: they may drain while nothing new moves */
 	sluice_timer_t timer; /* 0: none */
-	struct sockaddr_storage src,
-	    dst; /* the client's view: of its connection, or the header's */
+	/* The client's view: of its connection, or the header's */
+	struct sockaddr_storage src, dst;
 	char backend_name[NAME_LEN];
 };
 TAILQ_HEAD(session_list, session);

@@ -2,12 +2,11 @@
 /*
  * sluice-testtcp: for TCP what testpmd is for packets.
  *
- *	engine (rr, stream, connect, idle)	what is said, in numbers of bytes: never touches
- * payload conn (conn.c)				one end of a connection: payload pattern, what is
- * still to be sent
- *	transport (sl.c, kern.c)		sluice's event API, or kernel sockets: so both run
- * the very same load run (run.c)				phases, lcores, intervals; report.c
- * writes what they found
+ *	engine (rr, stream, connect, idle)	what is said, in numbers of bytes: never touches payload
+ *	conn.c		one end of a connection: payload pattern, what is still to be sent
+ *	sl.c, kern.c	transports, sluice's event API and kernel sockets: both run the very same load
+ *	run.c		phases, lcores, intervals
+ *	report.c	writes what they found
  *
  * An endpoint is one stack in one role; a shard is its part on one lcore (a squeue, an epoll set).
  * Everything of a shard is touched by its lcore only, but `stats`, which the reporting lcore reads
@@ -101,8 +100,8 @@ struct conn {
 	uint64_t handle;  /* sluice_conn_t or file descriptor */
 	uint64_t tx_want; /* bytes still to be handed to the stack */
 	uint64_t rx_have; /* bytes of a message not yet complete */
-	uint64_t
-	    *when; /* ring of depth: TSC at which each request under way was due; NULL: when1 */
+	/* Ring of depth: TSC at which each request under way was due; NULL: when1 */
+	uint64_t *when;
 	uint64_t when1;
 	uint32_t tx_idx, rx_idx; /* places in the pattern */
 	uint16_t head, inflight; /* of the ring */
@@ -125,13 +124,13 @@ struct shard {
 	enum phase phase;
 	uint32_t target; /* connections to have (client) */
 	uint32_t live, opening, established;
-	uint64_t inflight;      /* requests under way, of all connections */
-	uint64_t due, due_step; /* open loop: when the next request is due, TSC with 16 fractional
-				   bits in due_frac */
+	uint64_t inflight; /* requests under way, of all connections */
+	/* Open loop: when the next request is due, TSC with 16 fractional bits in due_frac */
+	uint64_t due, due_step;
 	uint64_t due_frac;
 	struct conns conns, fresh, starved;
-	struct conns
-	    dead; /* gone, freed by the next tick: callers up the stack may still look at them */
+	/* Gone, freed by the next tick: callers up the stack may still look at them */
+	struct conns dead;
 	void *tp_data; /* transport's */
 	struct rte_mempool *pool;
 	struct stats stats;

@@ -19,8 +19,8 @@
 
 /* Written by the queue's owner, read by anybody. */
 struct ethdev_q {
-	alignas(64) uint64_t
-	    tx_errors; /* packets the port cannot send: refused by prepare, too long to linearise */
+	/* Packets the port cannot send: refused by prepare, too long to linearise */
+	alignas(64) uint64_t tx_errors;
 	uint64_t linearized;
 	uint64_t nomem;  /* times that linearising had to wait for a buffer */
 	bool no_cleanup; /* the port does not offer tx_done_cleanup */
@@ -33,8 +33,8 @@ struct ethdev {
 	bool allmulti_set; /* switched on here, so destroy switches it off on an adopted port */
 	bool started;
 	bool l3;
-	bool clean_rx; /* the port hands over the sender's mbuf as it was: its transmit marks go off
-			  here */
+	/* The port hands over the sender's mbuf as it was: its transmit marks go off here */
+	bool clean_rx;
 	bool callbacks;
 	uint32_t caps, tso_max;
 	uint16_t seg_max; /* most mbufs of a chain, 0: no limit */

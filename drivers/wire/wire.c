@@ -89,8 +89,8 @@ struct wire_end {
 	struct sluice_driver_ops ops;
 	struct wire *w;
 	struct wire_end *peer;
-	struct wire_ring *in; /* in[lane * nq + queue]: towards this end; a lane per transmit queue
-				 of the peer, or one */
+	/* in[lane * nq + queue]: towards this end; a lane per transmit queue of the peer, or one */
+	struct wire_ring *in;
 	struct wire_txq *txq;
 	struct wire_rxq *rxq;
 	uint16_t nq, lanes;

@@ -28,8 +28,8 @@ struct sl_slab {
 	uint32_t per_shift; /* log2 objects per chunk */
 	uint32_t nchunks;   /* chunk numbers ever used */
 	uint32_t max_chunks, empty_chunks;
-	uint32_t vacant; /* list (next_partial) of chunk numbers whose memory went back, UINT32_MAX
-			    none */
+	/* List (next_partial) of chunk numbers whose memory went back, UINT32_MAX none */
+	uint32_t vacant;
 	uint32_t max_objs;
 	uint32_t inuse; /* objects given out */
 	struct sl_mem_ops mem;

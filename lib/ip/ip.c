@@ -8,14 +8,14 @@
  * routes again when it next wants to send. Nothing is pushed to flows, so a change costs nothing for
  * connections that are idle.
  *
- *	in:	eth.c (tags, whose interface, ARP) -> ipv4.c / ipv6.c (checks, options, fragments ->
- * reasm.c)
- *		-> ip_tcp: which squeue (steer.c), checksum, batch -> the tcp_input hook, once per
- * burst
+ *	in:	eth.c (tags, whose interface, ARP)
+ *		-> ipv4.c / ipv6.c (checks, options; fragments to reasm.c)
+ *		-> ip_tcp: which squeue (steer.c), checksum, batch -> the tcp_input hook, once a burst
  *		-> icmp.c (echo, errors to their connection) -> nd.c
- *	out:	sl_flow_ready (cached next hop; route.c, neigh.c when it is out of date) ->
- * sl_flow_send (output.c) self:	packets to our own addresses stand in a bounded queue and run
- * through the same input once a pass
+ *	out:	sl_flow_ready (cached next hop; route.c, neigh.c when it is out of date)
+ *		-> sl_flow_send (output.c)
+ *	self:	packets to our own addresses stand in a bounded queue and run through the same input
+ *		once a pass
  *
  * A frame is not changed before it is known to be ours, so that what is not can go to the embedder
  * as it came. Every offset is checked against pkt_len, and headers are pulled into the first mbuf

@@ -50,8 +50,8 @@ struct sl_cfg {
 	uint32_t nifs, naddrs, nroutes, nneighs, nvrfs;
 	struct sl_cfg_if *ifs; /* indexed by ifidx */
 	struct sl_cfg_addr *addrs;
-	struct sl_cfg_route
-	    *routes; /* connected routes included; sorted by vrf, then longest prefix first */
+	/* Connected routes included; sorted by vrf, then longest prefix first */
+	struct sl_cfg_route *routes;
 	struct sl_cfg_neigh *neighs;
 	uint32_t *vrfs;
 	struct sluice_tunables tun;
@@ -81,9 +81,12 @@ struct sl_pkt {
 struct sl_icmp_err {
 	struct sl_key key; /* of the quoted segment: local = its source */
 	uint32_t seq;      /* its sequence number */
-	int err;   /* errno: EHOSTUNREACH, ENETUNREACH, ECONNREFUSED, EMSGSIZE (mtu), EPROTO... */
-	bool hard; /* RFC 1122 4.2.3.9: hard error codes (only before ESTABLISHED they end a
-		      connection, RFC 5461) */
+	int err; /* errno: EHOSTUNREACH, ENETUNREACH, ECONNREFUSED, EMSGSIZE (mtu), EPROTO... */
+	/*
+	 * RFC 1122 4.2.3.9: hard error codes (only before ESTABLISHED they end a connection, RFC
+	 * 5461)
+	 */
+	bool hard;
 	uint32_t mtu; /* EMSGSIZE: next-hop MTU, checked against the floors; 0 unknown */
 };
 

@@ -145,8 +145,8 @@ struct sl_ip {
 	uint32_t nhash_mask;
 	uint32_t nslots, nfree_head, nused, nhand;
 
-	struct rte_mbuf *local_head,
-	    *local_tail; /* IP packets to ourselves, linked by sl_pkt_next */
+	/* IP packets to ourselves, linked by sl_pkt_next */
+	struct rte_mbuf *local_head, *local_tail;
 	uint32_t nlocal;
 
 	struct ip_bucket icmp_bucket, echo_bucket;

@@ -78,8 +78,8 @@ void ip_nd_solicit(struct sluice_squeue *sq, uint16_t ifidx, const struct sluice
 			break;
 	}
 	if (!dad && !have)
-		return; /* a question from :: would look like duplicate detection: wait for an
-			   address */
+		/* A question from :: would look like duplicate detection: wait for an address */
+		return;
 	memcpy(mac + 2, &dst.b[12], 4);
 	if (dmac != NULL)
 		dst = *target;

@@ -57,8 +57,8 @@ enum sl_bell {
 /** Published state of a connection, read by any thread under its sequence count. */
 struct sl_pub {
 	_Atomic uint32_t seq; /* odd while being written */
-	_Atomic uint32_t
-	    credit; /* acked: bytes ever given back by the squeue, modulo 2^32 (release) */
+	/* Acked: bytes ever given back by the squeue, modulo 2^32 (release) */
+	_Atomic uint32_t credit;
 	_Atomic uint8_t state;   /* enum sluice_state (release) */
 	_Atomic uint8_t nodelay; /* written by setsockopt from any thread: the one exception */
 	_Atomic uint8_t shut;    /* 1 send side closed by the application */
@@ -71,9 +71,11 @@ struct sl_pub {
 };
 
 struct sl_door {
-	_Atomic uint64_t word;   /* generation << 32 | enum sl_bell; generation 0: never used */
-	_Atomic uintptr_t inbox; /* newest chain first: heads linked by sl_pkt_next, word[0]
-				    generation, word[1] SLUICE_MSG_* */
+	_Atomic uint64_t word; /* generation << 32 | enum sl_bell; generation 0: never used */
+	/*
+	 * Newest chain first: heads linked by sl_pkt_next, word[0] generation, word[1] SLUICE_MSG_*
+	 */
+	_Atomic uintptr_t inbox;
 	/*
 	 * Bytes ever handed in, modulo 2^32: sl_inbox_push adds. Bytes in the send buffer are
 	 * (int32_t)(queued - pub.credit), which may be negative for a moment: a late push into an
@@ -131,8 +133,8 @@ struct sl_call {
 	uint8_t async; /* nobody waits: the squeue frees the slot */
 	uint8_t pad;
 	sluice_conn_t conn;
-	struct sluice_args
-	    args; /* of a synchronous call: may hold pointers into the waiting caller's memory */
+	/* Of a synchronous call: may hold pointers into the waiting caller's memory */
+	struct sluice_args args;
 	int64_t result;
 	_Atomic uint32_t state; /* futex word */
 	uint32_t pad2;
@@ -173,8 +175,10 @@ struct sl_txq {
 struct sl_sqport {
 	struct sluice_driver drv;
 	struct sluice_port_info info; /* private copy, refreshed by events */
-	int queue; /* driver queue of this squeue, -1: none (receive by forwarding, send through
-		      squeue `via`) */
+	/*
+	 * Driver queue of this squeue, -1: none (receive by forwarding, send through squeue `via`)
+	 */
+	int queue;
 	uint16_t via;
 	struct sl_txq *txq;
 };
@@ -189,8 +193,8 @@ struct sluice_squeue {
 	struct sl_ip *ip;
 	struct sl_tcp *tcp;
 	const struct sl_hooks *hooks;
-	struct sl_door
-	    *doors; /* indexed by slot, reserved for max_connections + 1, touched lazily */
+	/* Indexed by slot, reserved for max_connections + 1, touched lazily */
+	struct sl_door *doors;
 	uint16_t id;
 	uint16_t nports;
 	uint8_t depth; /* upcalls on the stack (0, 1: inline data calls; deeper: deferred) */
@@ -224,21 +228,21 @@ struct sluice_stack {
 	struct sluice_squeue *sq[SL_MAX_SQUEUES];
 	struct sluice_driver port[SL_MAX_PORTS];
 	unsigned int nports;
-	_Atomic bool
-	    running; /* a squeue was polled: ports, operations and the application are fixed */
+	/* A squeue was polled: ports, operations and the application are fixed */
+	_Atomic bool running;
 	struct sl_op_reg op[SLUICE_MAX_OPS];
 	unsigned int nops;
 	struct sluice_app app;
-	pthread_mutex_t
-	    lock; /* stack-wide tables: bind, listeners, configuration. lcores only try it */
+	/* Stack-wide tables: bind, listeners, configuration. lcores only try it */
+	pthread_mutex_t lock;
 	struct sl_call *calls;      /* sq_call_slots + 1; 0 unused */
 	_Atomic uint64_t call_free; /* head of the free list: ABA count << 32 | index */
 	_Atomic uint32_t next_sq;   /* round robin of create */
 	_Atomic uint32_t nports_changed;
 	struct sl_rng rng; /* under lock */
 	struct sl_sipkey secret_table, secret_iss, secret_port, secret_ts;
-	_Atomic uint64_t exdev, slots_empty, calls_stale; /* refusals counted by threads that own no
-							     squeue; folded into counters_sum */
+	/* Refusals counted by threads that own no squeue; folded into counters_sum */
+	_Atomic uint64_t exdev, slots_empty, calls_stale;
 	void *ip_master;  /* lib/ip: configuration master; under lock */
 	void *tcp_master; /* lib/tcp: bind table, listener groups; under lock */
 	void *ctl;        /* lib/ctl */

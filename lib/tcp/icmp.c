@@ -62,8 +62,8 @@ void sl_tcp_icmp(struct sluice_squeue *sq, const struct sl_icmp_err *e)
 	uint32_t ref = sl_conntab_lookup(&t->tab, &e->key, sl_conntab_hash(&t->tab, &e->key));
 
 	if (ref == 0 || SL_REF_KIND(ref) != SL_REF_CONN) {
-		SL_COUNT(sq, icmp_in_unmatched); /* half-open and TIME_WAIT entries end by their
-						    timers alone */
+		/* half-open and TIME_WAIT entries end by their timers alone */
+		SL_COUNT(sq, icmp_in_unmatched);
 		return;
 	}
 	conn_error(sq, sl_slab_get(&t->conns, SL_REF_IDX(ref)), e);

@@ -337,8 +337,10 @@ static uint32_t may_send(
 			   ? len
 			   : len - len % seg;
 	}
-	if (len < avail) /* cut by a window: wait for more of it, unless it is half of all that the
-			    peer ever offered */
+	/*
+	 * Cut by a window: wait for more of it, unless it is half of all that the peer ever offered
+	 */
+	if (len < avail)
 		return c->snd_una == c->snd_nxt || len >= c->max_sndwnd / 2 ? len : 0;
 	if (c->force_push || (c->flags & SL_C_FIN_QUEUED))
 		return len;

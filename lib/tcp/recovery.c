@@ -87,8 +87,10 @@ static bool sack_block(struct sluice_squeue *sq, struct sl_conn *c, uint32_t sta
 			continue;
 		if (seq_lt(r->start, start)) {
 			(void)sl_rec_split(sq, c, r, start);
-			continue; /* the second half is next; without memory the block's part is
-				     passed over */
+			/*
+			 * The second half is next; without memory the block's part is passed over
+			 */
+			continue;
 		}
 		if (seq_gt(r->end, end) && sl_rec_split(sq, c, r, end) == NULL)
 			break;

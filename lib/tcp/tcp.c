@@ -166,8 +166,8 @@ void sl_tcp_destroy(struct sluice_squeue *sq, struct sluice_leaks *leaks)
 
 	end_all(sq, leaks);
 	sl_timer_cancel(&sq->wheel, &t->tw_timer);
-	(void)sl_slab_fini(&t->fwds); /* of connections that were ended just now: their removal is
-					 an entry that never runs */
+	/* Of connections that were ended just now: their removal is an entry that never runs */
+	(void)sl_slab_fini(&t->fwds);
 	leaks->records += sl_slab_fini(&t->conns);
 	leaks->records += sl_slab_fini(&t->halves);
 	leaks->records += sl_slab_fini(&t->tws);

@@ -107,9 +107,9 @@ enum sl_conn_flags {
 	SL_C_URG_OUT = 1u << 20,   /* snd_up is ahead of snd_una */
 	SL_C_URG_IN = 1u << 21,    /* rcv_up is ahead of what was read */
 	SL_C_PUSH_SEEN = 1u << 22, /* of this batch */
-	SL_C_ACTIVE = 1u << 23, /* opened by connect (SYN_RCVD of a simultaneous open goes back to
-				   CLOSED, not LISTEN) */
-	SL_C_HELD = 1u << 24,   /* SYN waits for a forwarding entry on another squeue */
+	/* Opened by connect (SYN_RCVD of a simultaneous open goes back to CLOSED, not LISTEN) */
+	SL_C_ACTIVE = 1u << 23,
+	SL_C_HELD = 1u << 24,       /* SYN waits for a forwarding entry on another squeue */
 	SL_C_BOUND_PORT = 1u << 25, /* holds a reservation in the bind table */
 	SL_C_IN_TABLE = 1u << 26,
 	SL_C_EPHEMERAL = 1u << 27,
@@ -150,8 +150,11 @@ struct sl_conn {
 	uint32_t rcv_nxt;
 	uint32_t rcv_adv; /* right edge advertised: never moves left */
 	uint32_t snd_una;
-	uint32_t snd_nxt; /* next new or resent sequence number; after a time-out records are marked
-			     lost instead: equals snd_max */
+	/*
+	 * Next new or resent sequence number; after a time-out records are marked lost instead:
+	 * equals snd_max
+	 */
+	uint32_t snd_nxt;
 
 	/* line 1: receive and acknowledge */
 	uint32_t snd_max; /* highest sequence sent + 1 */
@@ -161,8 +164,8 @@ struct sl_conn {
 	uint32_t last_ack_sent;
 	uint32_t ts_offset;    /* added to our clock */
 	uint32_t ts_recent_ms; /* squeue time of ts_recent, ms: aging after 24 days */
-	struct rte_mbuf *rcvq_head,
-	    *rcvq_tail; /* readable, one chain by m->next; pkt_len of inner mbufs is not kept */
+	/* Readable, one chain by m->next; pkt_len of inner mbufs is not kept */
+	struct rte_mbuf *rcvq_head, *rcvq_tail;
 	uint32_t rcvq_bytes;
 	uint32_t rcvq_charge;           /* buffer bytes held */
 	uint8_t state;                  /* enum sluice_state */
@@ -175,13 +178,16 @@ struct sl_conn {
 
 	/* line 2: transmit */
 	struct rte_mbuf *sndq_head, *sndq_tail; /* from snd_una, by m->next */
-	struct rte_mbuf *snd_m; /* where snd_nxt lies: mbuf and offset; NULL: at the end (re-found
-				   from sndq_head or the tail) */
+	/*
+	 * Where snd_nxt lies: mbuf and offset; NULL: at the end (re-found from sndq_head or the
+	 * tail)
+	 */
+	struct rte_mbuf *snd_m;
 	uint32_t snd_off;
 	uint32_t sndq_head_off; /* bytes of sndq_head that are acknowledged already */
 	uint32_t sndq_bytes;    /* snd_una to the end of the queue, without FIN */
-	uint32_t
-	    mss; /* payload of a full segment, options of the established state already taken off */
+	/* Payload of a full segment, options of the established state already taken off */
+	uint32_t mss;
 	uint32_t max_sndwnd;
 	uint32_t snd_up; /* sequence after the urgent byte */
 	uint32_t rcv_up;
@@ -216,11 +222,11 @@ struct sl_conn {
 	struct sl_conn *touch_next;
 	struct sl_conn *def_next;
 	struct sl_opt *opt; /* options that differ from the tunables: allocated when first set */
-	uint64_t first_unacked_at; /* R2: when the oldest unacknowledged byte was first sent (or the
-				      window closed) */
-	uint64_t last_rcv;         /* keepalive */
-	uint64_t last_snd;         /* idle restart */
-	uint64_t challenge_at;     /* last ACK for an invalid segment */
+	/* R2: when the oldest unacknowledged byte was first sent (or the window closed) */
+	uint64_t first_unacked_at;
+	uint64_t last_rcv;     /* keepalive */
+	uint64_t last_snd;     /* idle restart */
+	uint64_t challenge_at; /* last ACK for an invalid segment */
 	uint64_t bytes_in, bytes_out;
 	uint32_t segs_in, segs_out, retrans, rtos, recoveries;
 	uint32_t sndbuf, rcvbuf;
@@ -304,8 +310,8 @@ struct sl_group {
 	uint32_t vrf;
 	bool v6only, is6;
 	_Atomic uint32_t backlog;
-	_Atomic uint32_t
-	    pending; /* announced by newconn, not yet accepted; plus handshakes about to complete */
+	/* Announced by newconn, not yet accepted; plus handshakes about to complete */
+	_Atomic uint32_t pending;
 	_Atomic uint32_t refs; /* shards installed, half-open, pending eagers */
 	_Atomic bool closing;
 	const struct sluice_upcalls *up;

@@ -7,7 +7,8 @@
  *
  *	RTX	the oldest unacknowledged byte, or the SYN, is overdue (RFC 6298)
  *	PERSIST	the peer's window is closed on what is queued (RFC 9293 3.8.6.1); or a held partial
- * segment has waited long enough DELACK	an ACK has been held back (RFC 9293 3.8.6.3)
+ *		segment has waited long enough
+ *	DELACK	an ACK has been held back (RFC 9293 3.8.6.3)
  *	KEEP	nothing has been heard for long (RFC 9293 3.8.4)
  *	MISC	FIN_WAIT_2 of a closed connection, or TIME_WAIT of one that is not closed, is over
  */

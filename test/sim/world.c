@@ -260,8 +260,10 @@ static void run(struct sim *s)
 		}
 		next = next_time(s);
 		if (done && s->listener_closed && work == 0 && next == UINT64_MAX)
-			return; /* nothing will ever happen again: all timers are off, all TIME_WAIT
-				   is over */
+			/*
+			 * Nothing will ever happen again: all timers are off, all TIME_WAIT is over
+			 */
+			return;
 		/* Once all have ended, what is left (neighbours that age) may take its time. */
 		if (++passes > SIM_MOST_PASSES || (!done && s->now - start > SIM_MOST_TIME))
 			sim_fail(s, "stuck: %lu passes, %lu ms", (unsigned long)passes,

@@ -14,12 +14,14 @@
  *
  * Order of upcalls of one connection (sluice_upcall_may_follow is the same table):
  *
- *	activate:	opctl(ENAB_ACCEPT)* newconn* ............................ closed
- * (listener) activate:	connected | disconnected ................................ closed
- * (opener) newconn:	(connected is implied) .................................. closed
- * (eager) then any order of recv, txq_full, signal_oob, zcopy_notify, set_error, opctl, until
- * disconnected; opctl(SHUT_RECV) [the peer's FIN]: no recv after it; disconnected: nothing but
- * zcopy_notify and closed after it; closed: exactly once and last, after close() or abort() only.
+ *	listener, after activate:	opctl(ENAB_ACCEPT)*, newconn* ... closed
+ *	opener, after activate:		connected | disconnected ........ closed
+ *	eager, after newconn:		(connected is implied) .......... closed
+ *
+ * Once connected, recv, txq_full, signal_oob, zcopy_notify, set_error and opctl come in any order,
+ * until disconnected. No recv after opctl(SHUT_RECV), which says that the peer's FIN was reached;
+ * nothing but zcopy_notify and closed after disconnected; closed exactly once and last, after
+ * close() or abort() only.
  */
 #ifndef SLUICE_CONN_H
 #define SLUICE_CONN_H

@@ -23,8 +23,8 @@ enum sluice_port_caps {
 	    1u << 0, /* fills the IPv4 header checksum (RTE_MBUF_F_TX_IP_CKSUM) */
 	SLUICE_CAP_TX_L4_CKSUM =
 	    1u << 1, /* fills TCP checksums from the pseudo-header's (RTE_MBUF_F_TX_TCP_CKSUM) */
-	SLUICE_CAP_TX_TSO = 1u << 2,      /* segments up to tso_max bytes (RTE_MBUF_F_TX_TCP_SEG,
-					     l2/l3/l4_len, tso_segsz) */
+	/* Segments up to tso_max bytes (RTE_MBUF_F_TX_TCP_SEG, l2/l3/l4_len, tso_segsz) */
+	SLUICE_CAP_TX_TSO = 1u << 2,
 	SLUICE_CAP_TX_MULTISEG = 1u << 3, /* sends chains */
 	SLUICE_CAP_TX_INDIRECT =
 	    1u << 4, /* sends indirect and external-buffer mbufs (AF_XDP does not) */
@@ -33,8 +33,8 @@ enum sluice_port_caps {
 	SLUICE_CAP_RX_LRO = 1u << 6,  /* may hand up coalesced segments larger than the MTU */
 	SLUICE_CAP_L3 = 1u << 7,      /* frames are raw IP packets without an Ethernet header */
 	SLUICE_CAP_TX_VLAN = 1u << 8, /* inserts the outer tag (RTE_MBUF_F_TX_VLAN) */
-	SLUICE_CAP_PERFECT = 1u << 9, /* never corrupts (wire without --checksum on): checksums need
-					 not be made or checked */
+	/* Never corrupts (wire without --checksum on): checksums need not be made or checked */
+	SLUICE_CAP_PERFECT = 1u << 9,
 };
 
 struct sluice_port_info {
@@ -108,8 +108,8 @@ struct sluice_driver {
 struct sluice_ethdev_params {
 	size_t size;
 	uint16_t port_id;
-	bool adopt; /* the port is configured and started; else it is set up here and closed by
-		       destroy */
+	/* The port is configured and started; else it is set up here and closed by destroy */
+	bool adopt;
 	uint16_t nqueues;            /* queue pairs to set up (or that an adopted port has) */
 	uint16_t rxd, txd;           /* descriptors; 0: 1024 */
 	uint16_t mtu;                /* 0: as the port has it */
@@ -142,11 +142,13 @@ struct sluice_wire_params {
 	uint64_t latency;    /* ns of the squeues' clock; 0: at the next poll */
 	uint64_t rate;       /* bits per second, 0: none (virtual serialisation delay, per queue) */
 	uint16_t mtu;        /* 0: 1500 */
-	uint32_t caps;       /* SLUICE_CAP_* both ends show, beside MULTISEG|INDIRECT; PERFECT skips
-				checksums */
+	/* SLUICE_CAP_* both ends show, beside MULTISEG|INDIRECT; PERFECT skips checksums */
+	uint32_t caps;
 	uint32_t tso_max; /* with CAP_TX_TSO: the wire carries such packets whole (as LRO would) */
-	bool copy; /* copy each packet into rx_pool of the receiving end (two stacks with memory of
-		      their own) */
+	/*
+	 * Copy each packet into rx_pool of the receiving end (two stacks with memory of their own)
+	 */
+	bool copy;
 	struct rte_mempool *pool[2]; /* with copy: pool of each end */
 	bool threads;                /* the ends are polled by different threads (SPSC rings) */
 	uint8_t mac[2][6];           /* zero: made up */
@@ -163,10 +165,10 @@ struct sluice_impair_params {
 	uint64_t seed;
 	/* Probabilities in parts per million, on the transmit side of the wrapped port. */
 	uint32_t loss_ppm, dup_ppm, reorder_ppm, corrupt_ppm, truncate_ppm;
-	uint32_t gilbert_good_bad_ppm,
-	    gilbert_bad_good_ppm; /* burst loss: all packets of the bad state are lost */
-	uint64_t delay, jitter; /* ns; every packet, and uniform 0..jitter more (keeps order unless
-				   reordered) */
+	/* Burst loss: all packets of the bad state are lost */
+	uint32_t gilbert_good_bad_ppm, gilbert_bad_good_ppm;
+	/* ns; every packet, and uniform 0..jitter more (keeps order unless reordered) */
+	uint64_t delay, jitter;
 	uint64_t reorder_delay; /* ns that a reordered packet is held back; 0: 1 ms */
 	uint32_t queue;         /* packets held at most; 0: 4096; beyond it tail drop */
 	uint32_t drop_nth;      /* drop exactly the n-th packet, once; 0: none */

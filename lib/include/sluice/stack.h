@@ -16,14 +16,16 @@ extern "C" {
 
 struct sluice_stack_params {
 	size_t size;
-	const char *name;         /* [a-z0-9_-]{1,31}: labels logs, telemetry, pools */
-	unsigned int nsqueues;    /* 1..64 */
-	uint32_t max_connections; /* per squeue, 16..2^24-1; tables are sized by it, memory is taken
-				     as used */
-	struct rte_mempool *hdr_pool; /* headers and copied small payloads: >= 384 bytes of room;
-					 receive data never comes from it */
-	struct rte_mempool
-	    *data_pool;  /* data of calls that copy, packets copied out; NULL: hdr_pool */
+	const char *name;      /* [a-z0-9_-]{1,31}: labels logs, telemetry, pools */
+	unsigned int nsqueues; /* 1..64 */
+	/* Per squeue, 16..2^24-1; tables are sized by it, memory is taken as used */
+	uint32_t max_connections;
+	/*
+	 * Headers and copied small payloads: >= 384 bytes of room; receive data never comes from it
+	 */
+	struct rte_mempool *hdr_pool;
+	/* Data of calls that copy, packets copied out; NULL: hdr_pool */
+	struct rte_mempool *data_pool;
 	bool privileged; /* may bind below tcp.privileged_port */
 	uint64_t seed;   /* seeds all randomness and secrets; 0: from getrandom(2) */
 	const struct sluice_tunables *tunables; /* NULL: defaults */
@@ -47,12 +49,15 @@ struct sluice_stack_params {
 /** What destroy found still in use (all returned to the system except mbufs that others hold). */
 struct sluice_leaks {
 	size_t size;
-	uint64_t connections; /* still open: they were aborted without a packet; their `closed` was
-				 called */
-	uint64_t timers;      /* application timers armed */
-	uint64_t calls;       /* entries never run */
-	uint64_t records;     /* transmission records, half-open and TIME_WAIT entries that teardown
-				 could not account for: a bug */
+	/* Still open: they were aborted without a packet; their `closed` was called */
+	uint64_t connections;
+	uint64_t timers; /* application timers armed */
+	uint64_t calls;  /* entries never run */
+	/*
+	 * Transmission records, half-open and TIME_WAIT entries that teardown could not account
+	 * for: a bug
+	 */
+	uint64_t records;
 };
 
 /** -EINVAL (a field out of range; *why, when not NULL, says which), -ENOMEM. Control thread. */

@@ -33,10 +33,10 @@ struct sl_cc {
 struct sl_cc_ev {
 	uint64_t now;
 	uint32_t mss;
-	uint32_t acked;    /* newly acknowledged (or SACKed in recovery) */
-	uint32_t flight;   /* outstanding before this ACK */
-	bool cwnd_limited; /* the sender was stopped by cwnd, not by the application or the peer's
-			      window */
+	uint32_t acked;  /* newly acknowledged (or SACKed in recovery) */
+	uint32_t flight; /* outstanding before this ACK */
+	/* The sender was stopped by cwnd, not by the application or the peer's window */
+	bool cwnd_limited;
 	bool in_recovery;
 	uint64_t srtt;      /* 0: no sample */
 	uint32_t init_cwnd; /* bytes */

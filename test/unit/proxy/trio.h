@@ -38,8 +38,8 @@ struct trio {
 	struct proxy proxy;
 	struct peers clients, servers; /* all that live */
 	unsigned int nclients, nservers;
-	uint64_t done, failed,
-	    bytes;             /* clients that got all and both FINs, that did not; bytes got */
+	/* Clients that got all and both FINs, that did not; bytes got */
+	uint64_t done, failed, bytes;
 	uint64_t reached;      /* connections that backends accepted, health checks too */
 	bool server_fin_first; /* servers send their FIN before they have read all */
 	bool server_hold;      /* servers do not read */

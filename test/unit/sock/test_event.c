@@ -256,8 +256,8 @@ static void talk_and_close(void **state)
 	close_end(&w->c);
 	duo_run(&w->d, SLUICE_MS(100));
 	assert_true(w->s.eof);
-	put(&w->s, "after the FIN"); /* half closed: the peer's application is gone, so this is
-					answered by a reset */
+	/* Half closed: the peer's application is gone, so this is answered by a reset */
+	put(&w->s, "after the FIN");
 	duo_run(&w->d, SLUICE_MS(100));
 	assert_true(w->s.gone);
 	assert_int_equal(w->s.err, ECONNRESET);
@@ -335,8 +335,8 @@ static void back_pressure(void **state)
 	assert_true(sent >= 8192 && sent <= 8192 + 4096 + 2048);
 	assert_true(w->c.full);
 	assert_int_equal(w->c.full_calls, 1);
-	duo_run(&w->d, SLUICE_SEC(100)); /* the window stays shut for long: probed, never dropped
-					    (RFC 9293 MUST-37) */
+	/* The window stays shut for long: probed, never dropped (RFC 9293 MUST-37) */
+	duo_run(&w->d, SLUICE_SEC(100));
 	assert_false(w->c.gone);
 	w->s.hold = false;
 	read_all(&w->s);
