@@ -20,7 +20,7 @@ static inline void sl_pkt_set_next(struct rte_mbuf *m, struct rte_mbuf *next)
 	m->tx_offload = (uintptr_t)next;
 }
 
-/** Two words of the owner of the packet: inbox (generation, flags), reassembly (seq, flags). */
+/** Two words of the owner of the packet: entry list (generation, index and flags), reassembly (seq, flags). */
 static inline uint32_t *sl_pkt_word(struct rte_mbuf *m)
 {
 	return &m->hash.fdir.lo; /* and hash.fdir.hi, reached as [1] */

@@ -50,6 +50,7 @@ static bool stack_pending(const struct sluice_squeue *sq)
 
 static const struct sl_hooks hooks = {
     .input = sl_ip_input,
+    .data = sl_sock_data,
     .bell = sl_sock_bell,
     .op = stack_op,
     .output = stack_output,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Data calls. Sending works from any thread: on the connection's squeue the chain goes straight to
- * the send queue, elsewhere to the connection's inbox. Reading is for the squeue: the receive queue
+ * the send queue, elsewhere to the squeue's entries. Reading is for the squeue: the receive queue
  * is the connection's own.
  *
  * Send credit: `queued` (other threads) minus `credit` (the squeue, which also takes from it for
@@ -151,9 +151,9 @@ static int send_chain(struct sluice_stack *st, sluice_conn_t h, const struct tar
 		refuse(st, h, t);
 		return -EAGAIN;
 	}
-	/* Per connection sends keep one order: not past what others have put into the inbox. */
-	if (t->c == NULL || sl_door_has_inbox(d))
-		return sl_inbox_push(st, h, m, m->pkt_len, flags);
+	/* Per connection sends keep one order: not past what others have sent before. */
+	if (t->c == NULL || sl_door_has_chains(d))
+		return sl_chain_push(st, h, m, m->pkt_len, flags);
 	sl_sendq_take_credit(t->sq, t->c, m->pkt_len);
 	sl_sock_append(t->sq, t->c, m, flags);
 	check_full(t->sq, t->c);
@@ -472,9 +472,9 @@ ssize_t sluice_take(struct sluice_stack *st, sluice_conn_t h, size_t max, struct
 static int splice_chain(
     struct sluice_stack *st, sluice_conn_t h, const struct target *t, struct rte_mbuf *m)
 {
-	bool inbox = sl_door_has_inbox(t->d); /* what waits there comes first */
+	bool behind = sl_door_has_chains(t->d); /* what waits there comes first */
 
-	while (!inbox && m != NULL && m->pkt_len / m->nb_segs <= t->sq->tun.tcp_copy_below) {
+	while (!behind && m != NULL && m->pkt_len / m->nb_segs <= t->sq->tun.tcp_copy_below) {
 		struct rte_mbuf *rest;
 		uint32_t n = sl_sendq_absorb(t->sq, t->c, &m);
 

@@ -318,7 +318,7 @@ int sluice_setsockopt(
 		memcpy(&on, val, sizeof(on));
 		atomic_store_explicit(&d->pub.nodelay, on != 0, memory_order_relaxed);
 		/* What the Nagle algorithm holds back goes now; nobody waits for that. */
-		return on ? sl_ring(st, c, SL_BELL_DATA) : 0;
+		return on ? sl_ring(st, c, SL_BELL_FLUSH) : 0;
 	}
 	rc = call_conn(st, SL_OP_SETOPT, c, &args);
 	return rc == -ENOBUFS ? -ENOMEM : rc;
@@ -544,34 +544,29 @@ int64_t sl_sock_op(
 	}
 }
 
-/* ---- the bell: in the order in which a well-behaved caller means them ---- */
+/* ---- entries of other threads ---- */
 
-static void take_inbox(struct sluice_squeue *sq, struct sl_conn *c)
+void sl_sock_data(struct sluice_squeue *sq, uint32_t idx, struct rte_mbuf *m, uint32_t flags)
 {
-	struct rte_mbuf *m = sl_inbox_take(sq, c->idx), *next;
+	struct sl_conn *c = sl_slab_get(&sl_tcp_of(sq)->conns, idx);
 
-	for (; m != NULL; m = next) {
-		uint32_t flags = sl_pkt_word(m)[1];
-
-		next = sl_pkt_next(m);
-		sl_sock_append(sq, c, m, flags);
-	}
+	sl_sock_append(sq, c, m, flags);
+	if (!(c->flags & SL_C_CLOSED_BY_APP))
+		sl_sock_sent(sq, c, false);
 }
 
 void sl_sock_bell(struct sluice_squeue *sq, uint32_t idx, uint32_t bits)
 {
 	struct sl_conn *c = sl_slab_get(&sl_tcp_of(sq)->conns, idx);
 
-	if (bits & SL_BELL_DATA)
-		take_inbox(sq, c);
 	if (c->flags & SL_C_CLOSED_BY_APP) {
 		if (bits & SL_BELL_ABORT && c->state >= SLUICE_SYN_SENT)
 			sl_tcp_do_abort(sq, c, true);
 		return;
 	}
-	if (bits & (SL_BELL_DATA | SL_BELL_ROOM))
-		sl_sock_sent(sq, c, (bits & SL_BELL_ROOM) != 0);
-	if ((bits & SL_BELL_DATA) && c->sndq_bytes > 0)
+	if (bits & SL_BELL_ROOM)
+		sl_sock_sent(sq, c, true);
+	if ((bits & SL_BELL_FLUSH) && c->sndq_bytes > 0)
 		sl_output_schedule(sq, c);
 	if (bits & SL_BELL_SHUT_WR) {
 		sl_tcp_do_shutdown_wr(sq, c);

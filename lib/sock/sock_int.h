@@ -6,10 +6,12 @@
 #include <tcp/tcp_int.h>
 
 /** Internal flag of a send: the chain carries external memory. */
-#define SL_MSG_ZC (1u << 31)
+#define SL_MSG_ZC (1u << 7)
 
 /* downcall.c */
-/** The `bell` hook: data, shutdown, clr_flowctrl, close, abort, in this order. */
+/** The `data` and `bell` hooks: a chain that another thread sends; shutdown, clr_flowctrl, close,
+ * abort. */
+void sl_sock_data(struct sluice_squeue *sq, uint32_t idx, struct rte_mbuf *m, uint32_t flags);
 void sl_sock_bell(struct sluice_squeue *sq, uint32_t idx, uint32_t bits);
 /** Library operations of connections. */
 int64_t sl_sock_op(

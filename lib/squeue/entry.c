@@ -2,17 +2,25 @@
 /*
  * How work of other threads reaches a squeue.
  *
- * One list per squeue, of 32-bit ids: doors of connections and call slots. A producer links its id
- * in front with one compare-and-swap; the squeue takes the whole list with one exchange and turns
- * it round. So entries of one producer run in the order in which they were made, whatever their
- * shape; a producer that is stopped in the middle has published nothing and holds up nobody; and
- * the list cannot be full: each id stands in at most one list, once. An id is pushed only by who
- * owns it (the thread that set SL_BELL_QUEUED in a door, or that allocated a call slot), and only
- * whole lists are taken, so there is no ABA.
+ * One list per squeue, of chains to be sent, rings, and calls. A producer links its entry in front
+ * with one compare-and-swap; the squeue takes the whole list with one exchange and turns it round.
+ * So the list itself is the order: entries of one producer run in the order in which they were made
+ * whatever their shape, and sends of several threads on one connection keep one order. A producer
+ * that is stopped in the middle has published nothing and holds up nobody; and the list cannot be
+ * full, for each entry brings its own memory: a chain its first mbuf, a ring the connection's door,
+ * a call its slot. An entry is pushed only by who owns it, and only whole lists are taken, so there
+ * is no ABA.
  *
- * A door stands in the list once, so what is rung while it waits there runs at its earlier place:
- * it may overtake a post that the same producer made in between, and is never overtaken. A
- * synchronous call comes after all that its caller rang and posted, for the caller waits for it.
+ * A door has one node for each thing that is asked once in a connection's life, and one for the
+ * rest, each with the bits that it carries. A node stands in the list once. What is rung while it
+ * stands there behind nothing newer shares its place. Otherwise the ring goes as a call, which is
+ * exact too; and when no call slot is free, the node runs a second time, at the end of the list:
+ * never before what its producer made earlier, but maybe after something that it made later
+ * (sq_rings_late). Only clr_flowctrl asked again and again, and a slot's next life, come to that.
+ *
+ * A thread on the squeue runs its calls at once. So that they keep the order with what it left in
+ * the list (a send behind other threads' sends, a close), a call on a connection first runs what
+ * stands in the list for that connection.
  *
  * Measured against the alternative, an SPSC ring per producer and squeue (test/bench/bench_entry.c;
  * 2 shared cores, everybody yields when idle; list / ring, ns an entry): one producer with 256 in
@@ -23,14 +31,15 @@
  *
  * A door's word holds generation, OPEN, and the bits that were rung. A thread with a stale handle
  * fails the comparison inside its own compare-and-swap, so it can never ring the slot's next life.
+ * A chain carries the generation, and is freed when that is over.
  *
  * Memory orders, by pair:
- *  - push (seq_cst, of which release is what the entry needs) / take (acquire): link, arguments,
- * and all that the producer wrote before. Sequential consistency: sleeping and unowned squeues.
- *  - ring (acq_rel) / run_door's fetch_and (acq_rel): what was written before a ring is seen by the
- *    bell, also when the door stood in the list already; and the new ringer may overwrite the link
- *    only after the squeue has read it.
- *  - inbox push (release) / inbox take (acquire).
+ *  - push (seq_cst, of which release is what the entry needs) / take (acquire): link, chain,
+ *    arguments, and all that the producer wrote before. Sequential consistency: sleeping and
+ *    unowned squeues.
+ *  - ring (acq_rel) / run_node (acq_rel): what was written before a ring is seen by the bell, also
+ *    when the node stood in the list already; and the new ringer may overwrite the link only after
+ *    the squeue has read it.
  *  - call completion (exchange acq_rel) / wait (acquire): the result.
  */
 #include "sq_priv.h"
@@ -63,151 +72,167 @@ void sl_sq_wake(struct sluice_squeue *sq)
 
 /* ---- the list ---- */
 
-/* Atomic access: a thread that lost the race for a free slot may still read the link of the
- * winner's. */
-static inline uint32_t *link_of(struct sluice_squeue *sq, uint32_t id)
+/* Atomic access: who lost a race for the head may still write its link while nobody reads it, and
+ * tools should know that this is meant. */
+static inline uint64_t *link_of(struct sluice_squeue *sq, sl_entry_t e)
 {
+	uint32_t id = (uint32_t)(e >> 1);
+
+	if ((e & 1) == 0)
+		return &((struct rte_mbuf *)(uintptr_t)e)->tx_offload;
 	if (id & SL_ID_CALL)
-		return &sq->stack->calls[id & ~SL_ID_CALL].next;
-	return &sq->doors[id].next;
+		return &sq->stack->calls[id & ~SL_ID_CALL].link;
+	return &sq->doors[SL_HANDLE_IDX((uint64_t)id << 32)].node[id >> SL_ID_NODE];
 }
 
-static inline uint32_t link_get(struct sluice_squeue *sq, uint32_t id)
+static inline sl_entry_t link_get(struct sluice_squeue *sq, sl_entry_t e)
 {
-	return __atomic_load_n(link_of(sq, id), __ATOMIC_RELAXED);
+	return __atomic_load_n(link_of(sq, e), __ATOMIC_RELAXED);
 }
 
-static inline void link_set(struct sluice_squeue *sq, uint32_t id, uint32_t next)
+static inline void push(struct sluice_squeue *sq, sl_entry_t e, uint64_t *link)
 {
-	__atomic_store_n(link_of(sq, id), next, __ATOMIC_RELAXED);
-}
-
-static void push(struct sluice_squeue *sq, uint32_t id)
-{
-	uint32_t head = atomic_load_explicit(&sq->entries, memory_order_relaxed);
+	sl_entry_t head = atomic_load_explicit(&sq->entries, memory_order_relaxed);
 
 	do {
-		link_set(sq, id, head);
+		__atomic_store_n(link, head, __ATOMIC_RELAXED);
 	} while (!atomic_compare_exchange_weak_explicit(
-	    &sq->entries, &head, id, memory_order_seq_cst, memory_order_relaxed));
+	    &sq->entries, &head, e, memory_order_seq_cst, memory_order_relaxed));
 	sl_sq_kick(sq);
 }
 
-/* Refill the run list, which is empty. False: there is nothing. */
-static bool take(struct sluice_squeue *sq)
+/* The whole list, oldest first; 0: there is nothing. */
+static sl_entry_t take(struct sluice_squeue *sq)
 {
-	uint32_t id, oldest = 0;
+	sl_entry_t e, oldest = 0;
 
 	if (atomic_load_explicit(&sq->entries, memory_order_relaxed) == 0)
-		return false;
-	id = atomic_exchange_explicit(&sq->entries, 0, memory_order_acquire);
-	while (id != 0) {
-		uint32_t next = link_get(sq, id);
+		return 0;
+	e = atomic_exchange_explicit(&sq->entries, 0, memory_order_acquire);
+	while (e != 0) {
+		uint64_t *link = link_of(sq, e);
+		sl_entry_t next = __atomic_load_n(link, __ATOMIC_RELAXED);
 
-		link_set(sq, id, oldest);
-		oldest = id;
-		id = next;
+		__atomic_store_n(link, oldest, __ATOMIC_RELAXED);
+		oldest = e;
+		e = next;
 	}
-	sq->priv->run = oldest;
-	return true;
+	return oldest;
+}
+
+/* Refill the run list, which is empty. */
+static inline bool refill(struct sluice_squeue *sq)
+{
+	return (sq->priv->run = take(sq)) != 0;
 }
 
 /* ---- doors ---- */
 
 #define GEN(word) ((uint32_t)((word) >> 32))
+#define QUEUED(node) ((uint64_t)SL_BELL_QUEUED << (node))
+#define ALL_QUEUED (QUEUED(SL_NODES) - QUEUED(0))
+
+static const uint32_t node_bits[SL_NODES] = {
+    [SL_NODE_SHUT_WR] = SL_BELL_SHUT_WR,
+    [SL_NODE_SHUT_RD] = SL_BELL_SHUT_RD,
+    [SL_NODE_CLOSE] = SL_BELL_CLOSE,
+    [SL_NODE_ABORT] = SL_BELL_ABORT,
+    [SL_NODE_MISC] = SL_BELL_FLOWCTRL | SL_BELL_ROOM | SL_BELL_FLUSH,
+};
+
+static inline sl_entry_t node_entry(uint32_t idx, unsigned int node)
+{
+	return SL_ENTRY(idx | node << SL_ID_NODE);
+}
+
+static uint32_t call_alloc(struct sluice_stack *st);
+
+/* No place of its own for this ring: the node, which waits, runs once more after its turn. */
+static void ring_again(
+    struct sluice_squeue *sq, struct sl_door *d, sluice_conn_t c, unsigned int node, uint32_t bits)
+{
+	uint64_t w = atomic_load_explicit(&d->word, memory_order_relaxed), n;
+
+	do {
+		if (GEN(w) != SL_HANDLE_GEN(c))
+			return; /* as if it had ended right after the ring */
+		n = w & QUEUED(node) ? w | (uint64_t)bits << SL_BELL_AGAIN
+				     : w | bits | QUEUED(node);
+	} while (!atomic_compare_exchange_weak_explicit(
+	    &d->word, &w, n, memory_order_acq_rel, memory_order_relaxed));
+	atomic_fetch_add_explicit(&sq->stack->rings_late, 1, memory_order_relaxed);
+	if ((w & QUEUED(node)) == 0)
+		push(sq, node_entry(SL_HANDLE_IDX(c), node), &d->node[node]);
+}
+
+/* The node stands in the list, with newer entries behind it. */
+static void ring_late(
+    struct sluice_squeue *sq, struct sl_door *d, sluice_conn_t c, unsigned int node, uint32_t bits)
+{
+	struct sluice_args args = {{bits}};
+	uint32_t slot = call_alloc(sq->stack);
+
+	if (slot != 0)
+		sl_post_reserved(sq->stack, sq->id, slot, SL_OP_DOOR, c, &args);
+	else
+		ring_again(sq, d, c, node, bits);
+}
+
+/* `once`: sticky bits that go with these, and must not have been set before. */
+static int ring_node(struct sluice_squeue *sq, struct sl_door *d, sluice_conn_t c,
+    unsigned int node, uint32_t bits, uint32_t once)
+{
+	sl_entry_t e = node_entry(SL_HANDLE_IDX(c), node);
+	uint64_t w = atomic_load_explicit(&d->word, memory_order_relaxed), n;
+	bool late;
+
+	do {
+		if (GEN(w) != SL_HANDLE_GEN(c) || (w & SL_BELL_OPEN) == 0)
+			return -EBADF;
+		if ((w & once) != 0)
+			return -EALREADY;
+		late = (w & QUEUED(node)) != 0 &&
+		       atomic_load_explicit(&sq->entries, memory_order_relaxed) != e;
+		n = w | once | (late ? SL_BELL_LATE : bits | QUEUED(node));
+	} while (!atomic_compare_exchange_weak_explicit(
+	    &d->word, &w, n, memory_order_acq_rel, memory_order_relaxed));
+	if (SL_UNLIKELY(late))
+		ring_late(sq, d, c, node, bits);
+	else if ((w & QUEUED(node)) == 0)
+		push(sq, e, &d->node[node]);
+	return 0;
+}
 
 int sl_ring(struct sluice_stack *st, sluice_conn_t c, uint32_t bits)
 {
 	struct sl_door *d = sl_door_of(st, c);
-	uint64_t w;
+	uint32_t once = bits & (SL_BELL_CLOSED_ONCE | SL_BELL_ABORTED_ONCE);
+	int rc = 0;
 
 	if (d == NULL)
 		return -EBADF;
-	w = atomic_load_explicit(&d->word, memory_order_relaxed);
-	do {
-		if (GEN(w) != SL_HANDLE_GEN(c) || (w & SL_BELL_OPEN) == 0)
-			return -EBADF;
-		if ((w & bits & (SL_BELL_CLOSED_ONCE | SL_BELL_ABORTED_ONCE)) != 0)
-			return -EALREADY;
-	} while (!atomic_compare_exchange_weak_explicit(
-	    &d->word, &w, w | bits | SL_BELL_QUEUED, memory_order_acq_rel, memory_order_relaxed));
-	if ((w & SL_BELL_QUEUED) == 0)
-		push(st->sq[SL_HANDLE_SQ(c)], SL_HANDLE_IDX(c));
-	return 0;
+	for (unsigned int node = 0; node < SL_NODES && rc == 0; node++)
+		if (bits & node_bits[node]) {
+			rc = ring_node(
+			    st->sq[SL_HANDLE_SQ(c)], d, c, node, bits & node_bits[node], once);
+			once = 0;
+		}
+	return rc;
 }
 
-int sl_inbox_push(
+int sl_chain_push(
     struct sluice_stack *st, sluice_conn_t c, struct rte_mbuf *chain, uint32_t len, uint32_t flags)
 {
 	struct sl_door *d = sl_door_of(st, c);
-	uintptr_t head;
 
 	if (d == NULL || !sl_handle_live(st, c))
 		return -EBADF;
-	SL_CHECK(len == rte_pktmbuf_pkt_len(chain));
+	SL_CHECK(len == rte_pktmbuf_pkt_len(chain) && flags < 256);
 	sl_pkt_word(chain)[0] = SL_HANDLE_GEN(c);
-	sl_pkt_word(chain)[1] = flags;
+	sl_pkt_word(chain)[1] = SL_HANDLE_IDX(c) << 8 | flags;
 	atomic_fetch_add_explicit(&d->queued, len, memory_order_relaxed);
-	head = atomic_load_explicit(&d->inbox, memory_order_relaxed);
-	do {
-		sl_pkt_set_next(chain, (struct rte_mbuf *)head);
-	} while (!atomic_compare_exchange_weak_explicit(
-	    &d->inbox, &head, (uintptr_t)chain, memory_order_release, memory_order_relaxed));
-	if (sl_ring(st, c, SL_BELL_DATA) == 0)
-		return 0;
-	/*
-	 * The connection ended between check and push: the same to the caller as ending right after
-	 * it. The door goes through the list once more, so that the squeue frees the chain.
-	 */
-	if ((atomic_fetch_or_explicit(&d->word, SL_BELL_QUEUED, memory_order_acq_rel) &
-		SL_BELL_QUEUED) == 0)
-		push(st->sq[SL_HANDLE_SQ(c)], SL_HANDLE_IDX(c));
+	push(st->sq[SL_HANDLE_SQ(c)], (uintptr_t)chain, &chain->tx_offload);
 	return 0;
-}
-
-/* All chains, oldest first; those of another generation are freed and taken out of `queued`. */
-static struct rte_mbuf *inbox_take(struct sl_door *d, uint32_t gen, uint32_t *stale)
-{
-	struct rte_mbuf *m, *oldest = NULL;
-
-	if (atomic_load_explicit(&d->inbox, memory_order_relaxed) == 0)
-		return NULL;
-	m = (struct rte_mbuf *)atomic_exchange_explicit(&d->inbox, 0, memory_order_acquire);
-	while (m != NULL) {
-		struct rte_mbuf *next = sl_pkt_next(m);
-
-		if (SL_LIKELY(sl_pkt_word(m)[0] == gen)) {
-			sl_pkt_set_next(m, oldest);
-			oldest = m;
-		} else {
-			atomic_fetch_sub_explicit(
-			    &d->queued, rte_pktmbuf_pkt_len(m), memory_order_relaxed);
-			rte_pktmbuf_free(m);
-			(*stale)++;
-		}
-		m = next;
-	}
-	return oldest;
-}
-
-struct rte_mbuf *sl_inbox_take(struct sluice_squeue *sq, uint32_t idx)
-{
-	struct sl_door *d = &sq->doors[idx];
-	uint32_t stale = 0;
-	struct rte_mbuf *m =
-	    inbox_take(d, GEN(atomic_load_explicit(&d->word, memory_order_relaxed)), &stale);
-
-	if (SL_UNLIKELY(stale != 0))
-		SL_COUNT_N(sq, sq_stale, stale);
-	return m;
-}
-
-/* Generation 0 is nobody's: everything is stale. */
-void sl_inbox_free(struct sl_door *d)
-{
-	uint32_t stale = 0;
-
-	inbox_take(d, 0, &stale);
 }
 
 uint32_t sl_door_open(struct sluice_squeue *sq, uint32_t idx)
@@ -216,17 +241,14 @@ uint32_t sl_door_open(struct sluice_squeue *sq, uint32_t idx)
 	uint64_t w = atomic_load_explicit(&d->word, memory_order_relaxed), n;
 
 	SL_CHECK((w & SL_BELL_OPEN) == 0);
-	if (idx > sq->priv->door_hi)
-		sq->priv->door_hi = idx;
-	sl_inbox_free(d);
 	atomic_store_explicit(&d->owner, sq->id, memory_order_relaxed);
-	atomic_store_explicit(&d->pub.credit,
-	    atomic_load_explicit(&d->queued, memory_order_relaxed), memory_order_relaxed);
-	/* QUEUED survives: the door may still stand in the list from its last life. */
+	/* Chains of an earlier life that are still in the list count until they are found. */
+	atomic_store_explicit(&d->pub.credit, d->taken, memory_order_relaxed);
+	/* QUEUED survives: nodes may still stand in the list from the last life. */
 	do {
 		uint32_t gen = GEN(w) == 0 ? 1 : GEN(w);
 
-		n = (uint64_t)gen << 32 | SL_BELL_OPEN | (w & SL_BELL_QUEUED);
+		n = (uint64_t)gen << 32 | SL_BELL_OPEN | (w & ALL_QUEUED);
 	} while (!atomic_compare_exchange_weak_explicit(
 	    &d->word, &w, n, memory_order_release, memory_order_relaxed));
 	return GEN(n);
@@ -240,41 +262,59 @@ void sl_door_close(struct sluice_squeue *sq, uint32_t idx)
 	do {
 		uint32_t gen = GEN(w) + 1 == 0 ? 1 : GEN(w) + 1;
 
-		n = (uint64_t)gen << 32 | (w & SL_BELL_QUEUED);
+		n = (uint64_t)gen << 32 | (w & ALL_QUEUED);
 	} while (!atomic_compare_exchange_weak_explicit(
 	    &d->word, &w, n, memory_order_acq_rel, memory_order_relaxed));
-	sl_inbox_free(d);
 }
 
-static void run_door(struct sluice_squeue *sq, uint32_t idx)
+static void run_node(struct sluice_squeue *sq, uint32_t idx, unsigned int node)
 {
 	struct sl_door *d = &sq->doors[idx];
-	uint64_t w = atomic_fetch_and_explicit(
-	    &d->word, ~(uint64_t)(SL_BELL_QUEUED | SL_BELL_ALL), memory_order_acq_rel);
+	uint64_t mask = node_bits[node], again;
+	uint64_t w = atomic_load_explicit(&d->word, memory_order_relaxed), n;
 
+	do {
+		n = w & ~(mask | mask << SL_BELL_AGAIN | QUEUED(node));
+		again = (w >> SL_BELL_AGAIN) & mask;
+		if (SL_UNLIKELY(again != 0))
+			n |= again | QUEUED(node);
+	} while (!atomic_compare_exchange_weak_explicit(
+	    &d->word, &w, n, memory_order_acq_rel, memory_order_relaxed));
+	if (SL_UNLIKELY(again != 0))
+		push(sq, node_entry(idx, node), &d->node[node]);
 	sl_ctr_add(&sq->priv->st.tag_count[SL_OP_DOOR], 1);
-	if (SL_UNLIKELY((w & SL_BELL_OPEN) == 0)) {
+	if (SL_UNLIKELY((w & SL_BELL_OPEN) == 0))
 		SL_COUNT(sq, sq_stale);
-		sl_inbox_free(d);
-	} else if ((w & SL_BELL_ALL) != 0) {
-		sq->hooks->bell(sq, idx, (uint32_t)w & SL_BELL_ALL);
-	}
+	else if ((w & mask) != 0)
+		sq->hooks->bell(sq, idx, (uint32_t)(w & mask));
 }
 
-/* What was rung before a synchronous operation on the connection runs before it. */
-static void drain_door(struct sluice_squeue *sq, sluice_conn_t c)
+static void run_chain(struct sluice_squeue *sq, struct rte_mbuf *m)
 {
-	struct sl_door *d;
-	uint64_t w;
+	uint32_t idx = sl_pkt_word(m)[1] >> 8, len = rte_pktmbuf_pkt_len(m);
+	struct sl_door *d = &sq->doors[idx];
+	uint64_t w = atomic_load_explicit(&d->word, memory_order_relaxed);
 
-	if (SL_HANDLE_SQ(c) != sq->id || !sl_handle_live(sq->stack, c))
+	sl_ctr_add(&sq->priv->st.tag_count[SL_OP_DATA], 1);
+	d->taken += len;
+	if (SL_LIKELY(GEN(w) == sl_pkt_word(m)[0] && (w & SL_BELL_OPEN) != 0)) {
+		sq->hooks->data(sq, idx, m, sl_pkt_word(m)[1] & 255);
 		return;
-	d = &sq->doors[SL_HANDLE_IDX(c)];
-	if ((atomic_load_explicit(&d->word, memory_order_relaxed) & SL_BELL_ALL) == 0)
-		return;
-	/* QUEUED stays: only the turn of the door in the list takes it off. */
-	w = atomic_fetch_and_explicit(&d->word, ~(uint64_t)SL_BELL_ALL, memory_order_acq_rel);
-	sq->hooks->bell(sq, SL_HANDLE_IDX(c), (uint32_t)w & SL_BELL_ALL);
+	}
+	SL_COUNT(sq, sq_stale);
+	atomic_store_explicit(&d->pub.credit,
+	    atomic_load_explicit(&d->pub.credit, memory_order_relaxed) + len, memory_order_release);
+	rte_pktmbuf_free(m);
+}
+
+/* A ring that went as a call. */
+static int64_t run_ring(struct sluice_squeue *sq, sluice_conn_t c, uint32_t bits)
+{
+	if (SL_HANDLE_SQ(c) == sq->id && sl_handle_live(sq->stack, c))
+		sq->hooks->bell(sq, SL_HANDLE_IDX(c), bits);
+	else
+		SL_COUNT(sq, sq_stale);
+	return 0;
 }
 
 /* ---- call slots: a free list with a count against ABA, as threads of all kinds allocate ---- */
@@ -367,7 +407,7 @@ void sl_post_reserved(struct sluice_stack *st, unsigned int sq_id, uint32_t slot
     sluice_conn_t c, const struct sluice_args *args)
 {
 	call_fill(st, slot, tag, c, args, true);
-	push(st->sq[sq_id], SL_ID_CALL | slot);
+	push(st->sq[sq_id], SL_ENTRY(SL_ID_CALL | slot), &st->calls[slot].link);
 }
 
 int sl_post(struct sluice_stack *st, unsigned int sq_id, unsigned int tag, sluice_conn_t c,
@@ -413,13 +453,13 @@ static int64_t run_op(
 	sl_ctr_add(&sq->priv->st.tag_count[tag], 1);
 	if (args == NULL)
 		args = &none;
-	if (c != SLUICE_CONN_NONE)
-		drain_door(sq, c);
 	if (tag >= SL_OP_USER) {
 		const struct sl_op_reg *op = &sq->stack->op[tag - SL_OP_USER];
 
 		return op->fn(sq, c, args, op->arg);
 	}
+	if (SL_UNLIKELY(tag == SL_OP_DOOR))
+		return run_ring(sq, c, (uint32_t)args->a[0]);
 	return sq->hooks->op(sq, tag, c, args);
 }
 
@@ -441,12 +481,13 @@ static void run_call(struct sluice_squeue *sq, uint32_t slot)
 
 	if (SL_UNLIKELY(c->tag == SL_OP_ENTER)) {
 		/* Handed over at the end of the pass, when nothing is half done. */
-		link_set(sq, SL_ID_CALL | slot, 0);
+		__atomic_store_n(&c->next, 0, __ATOMIC_RELAXED);
 		if (p->enter == 0)
-			p->enter = SL_ID_CALL | slot;
+			p->enter = slot;
 		else
-			link_set(sq, p->enter_tail, SL_ID_CALL | slot);
-		p->enter_tail = SL_ID_CALL | slot;
+			__atomic_store_n(
+			    &sq->stack->calls[p->enter_tail].next, slot, __ATOMIC_RELAXED);
+		p->enter_tail = slot;
 		return;
 	}
 	result = run_op(sq, c->tag, c->conn, &c->args);
@@ -458,23 +499,32 @@ static void run_call(struct sluice_squeue *sq, uint32_t slot)
 	}
 }
 
-static void run_one(struct sluice_squeue *sq)
+static void run_entry(struct sluice_squeue *sq, sl_entry_t e)
 {
-	uint32_t id = sq->priv->run;
+	uint32_t id = (uint32_t)(e >> 1);
 
-	/* The link belongs to others once the entry has run. */
-	sq->priv->run = link_get(sq, id);
-	if (id & SL_ID_CALL)
+	if ((e & 1) == 0)
+		run_chain(sq, (struct rte_mbuf *)(uintptr_t)e);
+	else if (id & SL_ID_CALL)
 		run_call(sq, id & ~SL_ID_CALL);
 	else
-		run_door(sq, id);
+		run_node(sq, SL_HANDLE_IDX((uint64_t)id << 32), id >> SL_ID_NODE);
+}
+
+static inline void run_one(struct sluice_squeue *sq)
+{
+	sl_entry_t e = sq->priv->run;
+
+	/* The link belongs to others once the entry has run. */
+	sq->priv->run = link_get(sq, e);
+	run_entry(sq, e);
 }
 
 unsigned int sl_entries_run(struct sluice_squeue *sq, unsigned int budget)
 {
 	unsigned int n = 0;
 
-	while (sq->priv->run != 0 || take(sq)) {
+	while (sq->priv->run != 0 || refill(sq)) {
 		if (n == budget) {
 			SL_COUNT(sq, sq_budget_entries);
 			break;
@@ -495,11 +545,72 @@ void sl_entries_drain(struct sluice_squeue *sq)
 	for (int round = 0; round < 2; round++) {
 		for (; sq->priv->run != 0; n++)
 			run_one(sq);
-		if (round == 0 && !take(sq))
+		if (round == 0 && !refill(sq))
 			break;
 	}
 	if (n > 0)
 		SL_COUNT_N(sq, sq_entries, n);
+}
+
+static bool entry_is_of(struct sluice_squeue *sq, sl_entry_t e, sluice_conn_t c)
+{
+	uint32_t id = (uint32_t)(e >> 1);
+
+	if ((e & 1) == 0)
+		return sl_pkt_word((struct rte_mbuf *)(uintptr_t)e)[1] >> 8 == SL_HANDLE_IDX(c);
+	if (id & SL_ID_CALL)
+		return sq->stack->calls[id & ~SL_ID_CALL].tag == SL_OP_DOOR &&
+		       sq->stack->calls[id & ~SL_ID_CALL].conn == c;
+	return SL_HANDLE_IDX((uint64_t)id << 32) == SL_HANDLE_IDX(c);
+}
+
+/*
+ * Before a call that a thread on the squeue makes in the middle of something: what stands in the
+ * list for the connection runs now, in its order. A walk through the list, but only while there is
+ * something.
+ */
+static void drain_conn(struct sluice_squeue *sq, sluice_conn_t c)
+{
+	sl_entry_t mine = 0, *tail = &sq->priv->run, *mine_tail = &mine, e;
+	unsigned int n = 0;
+	struct sl_door *d;
+
+	if (SL_HANDLE_SQ(c) != sq->id || !sl_handle_live(sq->stack, c))
+		return;
+	d = &sq->doors[SL_HANDLE_IDX(c)];
+	if (!sl_door_has_chains(d) && (atomic_load_explicit(&d->word, memory_order_relaxed) &
+					  (ALL_QUEUED | SL_BELL_LATE)) == 0)
+		return;
+	atomic_fetch_and_explicit(&d->word, ~(uint64_t)SL_BELL_LATE, memory_order_relaxed);
+	for (int round = 0; round < 2; round++) {
+		while ((e = *tail) != 0) {
+			if (!entry_is_of(sq, e, c)) {
+				tail = link_of(sq, e);
+				continue;
+			}
+			*tail = *link_of(sq, e);
+			*mine_tail = e;
+			mine_tail = link_of(sq, e);
+			*mine_tail = 0;
+		}
+		if (round == 0)
+			*tail = take(sq);
+	}
+	for (; (e = mine) != 0; n++) {
+		mine = link_get(sq, e);
+		run_entry(sq, e);
+	}
+	SL_COUNT_N(sq, sq_entries, n);
+}
+
+static void cancel_call(struct sluice_squeue *sq, uint32_t slot)
+{
+	struct sl_call *c = &sq->stack->calls[slot];
+
+	if (c->async)
+		call_free(sq->stack, slot);
+	else
+		sl_call_complete(sq, c, -ECANCELED);
 }
 
 /* Destroy: nothing runs. Returns how many calls there were; who waits is told. */
@@ -508,21 +619,24 @@ uint64_t sl_entries_cancel(struct sluice_squeue *sq)
 	struct sl_sq_priv *p = sq->priv;
 	uint64_t calls = 0;
 
-	do {
-		while (p->run != 0 || p->enter != 0) {
-			uint32_t *list = p->run != 0 ? &p->run : &p->enter, id = *list;
-			struct sl_call *c = &sq->stack->calls[id & ~SL_ID_CALL];
+	for (; p->enter != 0; calls++) {
+		uint32_t slot = p->enter;
 
-			*list = link_get(sq, id);
-			if ((id & SL_ID_CALL) == 0)
-				continue;
+		p->enter = __atomic_load_n(&sq->stack->calls[slot].next, __ATOMIC_RELAXED);
+		cancel_call(sq, slot);
+	}
+	while (p->run != 0 || refill(sq)) {
+		sl_entry_t e = p->run;
+		uint32_t id = (uint32_t)(e >> 1);
+
+		p->run = link_get(sq, e);
+		if ((e & 1) == 0) {
+			rte_pktmbuf_free((struct rte_mbuf *)(uintptr_t)e);
+		} else if (id & SL_ID_CALL) {
+			cancel_call(sq, id & ~SL_ID_CALL);
 			calls++;
-			if (c->async)
-				call_free(sq->stack, id & ~SL_ID_CALL);
-			else
-				sl_call_complete(sq, c, -ECANCELED);
 		}
-	} while (take(sq));
+	}
 	return calls;
 }
 
@@ -535,8 +649,11 @@ static int64_t run_inline(
 	int64_t result;
 
 	SL_COUNT(sq, sq_calls_inline);
-	if (nested)
+	if (nested) {
+		if (c != SLUICE_CONN_NONE)
+			drain_conn(sq, c);
 		return run_op(sq, tag, c, args);
+	}
 	sq->in_pass = true;
 	sl_entries_drain(sq);
 	result = run_op(sq, tag, c, args);
@@ -607,7 +724,7 @@ int64_t sl_synch_call(struct sluice_stack *st, unsigned int sq_id, unsigned int 
 		return -ENOBUFS;
 	call = call_fill(st, slot, tag, c, args, false);
 	atomic_fetch_add(&sq->priv->waiters, 1);
-	push(sq, SL_ID_CALL | slot);
+	push(sq, SL_ENTRY(SL_ID_CALL | slot), &call->link);
 	/* Push, then try; a leaving owner gives up, then looks: one of the two runs the entry. */
 	if (sl_try_own(sq))
 		sl_unown(sq);

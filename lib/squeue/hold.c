@@ -35,7 +35,7 @@ static uint64_t clock_ns(void)
 void sl_hold_grant(struct sluice_squeue *sq)
 {
 	struct sl_sq_priv *p = sq->priv;
-	struct sl_call *c = &sq->stack->calls[p->enter & ~SL_ID_CALL];
+	struct sl_call *c = &sq->stack->calls[p->enter];
 	bool polled = p->polled;
 
 	p->enter = __atomic_load_n(&c->next, __ATOMIC_RELAXED);

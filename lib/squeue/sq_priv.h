@@ -38,11 +38,10 @@ struct sl_backlog {
 
 struct sl_sq_priv {
 	/* --- who owns the squeue (a holder counts as owner) --- */
-	uint32_t run; /* entries taken off the shared list and not yet run, oldest first */
-	uint32_t enter, enter_tail; /* synch_enter calls set aside for the end of the pass */
-	uint32_t door_hi;           /* highest slot that ever lived: bound of the walk at destroy */
-	uint32_t idle_run;          /* idle passes in a row */
-	uint64_t fwd_todo;          /* senders whose rings are not known to be empty */
+	sl_entry_t run; /* entries taken off the shared list and not yet run, oldest first */
+	uint32_t enter, enter_tail;       /* synch_enter calls set aside for the end of the pass */
+	uint32_t idle_run;                /* idle passes in a row */
+	uint64_t fwd_todo;                /* senders whose rings are not known to be empty */
 	uint64_t fwd_dirty[SL_FWD_KINDS]; /* receivers to whom something unpublished was written */
 	uint64_t hold_t0;                 /* holder's clock at enter */
 	struct sl_slab timers;
@@ -88,7 +87,6 @@ void sl_entries_drain(struct sluice_squeue *sq);
 uint64_t sl_entries_cancel(struct sluice_squeue *sq);
 void sl_call_complete(struct sluice_squeue *sq, struct sl_call *c, int64_t result);
 void sl_sq_wake(struct sluice_squeue *sq);
-void sl_inbox_free(struct sl_door *d);
 long sl_futex(_Atomic uint32_t *word, int op, uint32_t val, uint64_t timeout_ns);
 
 static inline bool sl_entries_pending(struct sluice_squeue *sq)

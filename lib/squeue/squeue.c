@@ -200,8 +200,6 @@ void sl_squeue_destroy(struct sluice_squeue *sq, uint64_t *calls)
 	struct sl_sq_priv *p = sq->priv;
 
 	*calls += sl_entries_cancel(sq);
-	for (uint32_t i = 1; i <= p->door_hi; i++)
-		sl_inbox_free(&sq->doors[i]);
 	for (unsigned int i = 0; i < sq->nports; i++) {
 		struct sl_txq *t = sq->port[i].txq;
 
@@ -325,6 +323,7 @@ void sluice_counters_sum(const struct sluice_stack *st, struct sluice_counters *
 	out->sq_calls_exdev += atomic_load_explicit(&st->exdev, memory_order_relaxed);
 	out->sq_call_slots_empty += atomic_load_explicit(&st->slots_empty, memory_order_relaxed);
 	out->sq_stale += atomic_load_explicit(&st->calls_stale, memory_order_relaxed);
+	out->sq_rings_late += atomic_load_explicit(&st->rings_late, memory_order_relaxed);
 }
 
 void sluice_squeue_stats(const struct sluice_squeue *sq, struct sluice_squeue_stats *out)

@@ -38,20 +38,36 @@
 #define SL_HANDLE_GEN(h) ((uint32_t)(h))
 
 /* ---- doors ---- */
+/*
+ * What may be rung. Each of the first four has a place of its own in the entry list, the rest share
+ * one (enum sl_door_node).
+ */
 enum sl_bell {
-	SL_BELL_DATA = 1u << 0, /* the inbox has chains */
-	SL_BELL_SHUT_WR = 1u << 1,
-	SL_BELL_SHUT_RD = 1u << 2,
-	SL_BELL_FLOWCTRL = 1u << 3, /* clr_flowctrl */
-	SL_BELL_CLOSE = 1u << 4,
-	SL_BELL_ABORT = 1u << 5,
-	SL_BELL_ROOM = 1u << 6, /* a sender was refused: it wants txq_full(false) */
+	SL_BELL_SHUT_WR = 1u << 0,
+	SL_BELL_SHUT_RD = 1u << 1,
+	SL_BELL_CLOSE = 1u << 2,
+	SL_BELL_ABORT = 1u << 3,
+	SL_BELL_FLOWCTRL = 1u << 4, /* clr_flowctrl */
+	SL_BELL_ROOM = 1u << 5,     /* a sender was refused: it wants txq_full(false) */
+	SL_BELL_FLUSH = 1u << 6,    /* NODELAY was set: what waits may go */
 	SL_BELL_ALL = (1u << 7) - 1,
+	SL_BELL_AGAIN = 8,               /* shift of the bits that run once more at the end */
+	SL_BELL_QUEUED = 1u << 16,       /* << node: that node stands in the entry list */
+	SL_BELL_LATE = 1u << 24,         /* a ring went as a call */
 	SL_BELL_ABORTED_ONCE = 1u << 28, /* abort was asked, maybe after a close: as sticky */
 	SL_BELL_OPEN = 1u << 29, /* the slot lives: between sl_door_open and sl_door_close */
-	SL_BELL_CLOSED_ONCE =
-	    1u << 30, /* close or abort was asked: sticky, a second one gets -EALREADY */
-	SL_BELL_QUEUED = 1u << 31, /* stands in the entry list */
+	/* close or abort was asked: sticky, a second one gets -EALREADY */
+	SL_BELL_CLOSED_ONCE = 1u << 30,
+};
+
+/** Nodes of a door in the entry list; the first four are numbered as their bits. */
+enum sl_door_node {
+	SL_NODE_SHUT_WR,
+	SL_NODE_SHUT_RD,
+	SL_NODE_CLOSE,
+	SL_NODE_ABORT,
+	SL_NODE_MISC,
+	SL_NODES
 };
 
 /** Published state of a connection, read by any thread under its sequence count. */
@@ -73,18 +89,16 @@ struct sl_pub {
 struct sl_door {
 	_Atomic uint64_t word; /* generation << 32 | enum sl_bell; generation 0: never used */
 	/*
-	 * Newest chain first: heads linked by sl_pkt_next, word[0] generation, word[1] SLUICE_MSG_*
-	 */
-	_Atomic uintptr_t inbox;
-	/*
-	 * Bytes ever handed in, modulo 2^32: sl_inbox_push adds. Bytes in the send buffer are
-	 * (int32_t)(queued - pub.credit), which may be negative for a moment: a late push into an
-	 * ended life is taken back out when it is found.
+	 * Bytes ever handed in by sl_chain_push, and of these taken off the entry list by the
+	 * squeue, both modulo 2^32 and over all lives of the slot. Bytes in the send buffer are
+	 * (int32_t)(queued - pub.credit).
 	 */
 	_Atomic uint32_t queued;
-	uint32_t next; /* entry list link: owned by who set SL_BELL_QUEUED, then by the squeue */
+	uint32_t taken;
 	_Atomic uint32_t owner; /* squeue that owns the connection now */
-	uint8_t pad[64 - 28];
+	uint32_t pad;
+	/* Links: owned by who set the node's SL_BELL_QUEUED, then by the squeue. */
+	uint64_t node[SL_NODES];
 	struct sl_pub pub;
 } __attribute__((aligned(64)));
 _Static_assert(sizeof(struct sl_door) == 128, "a door is two cache lines: bell, published");
@@ -92,7 +106,8 @@ _Static_assert(sizeof(struct sl_door) == 128, "a door is two cache lines: bell, 
 /* ---- calls ---- */
 /** Tags of the library's own operations; the embedder's follow from SL_OP_USER. X(tag, name) */
 #define SL_OPS(X)                                                            \
-	X(SL_OP_DOOR, "door") /* pseudo tag that counts doorbells */         \
+	X(SL_OP_DOOR, "door") /* rings; as a call, a[0]: bits */             \
+	X(SL_OP_DATA, "data") /* pseudo tag that counts chains */            \
 	X(SL_OP_ENTER, "synch_enter")                                        \
 	X(SL_OP_CONFIG, "config") /* a[0]: snapshot */                       \
 	X(SL_OP_CREATE, "create")                                            \
@@ -128,7 +143,8 @@ enum sl_call_state {
 };
 
 struct sl_call {
-	uint32_t next; /* entry list link, or free list */
+	uint64_t link; /* entry list */
+	uint32_t next; /* free list, or list of synch_enter calls */
 	uint16_t tag;
 	uint8_t async; /* nobody waits: the squeue frees the slot */
 	uint8_t pad;
@@ -140,8 +156,14 @@ struct sl_call {
 	uint32_t pad2;
 } __attribute__((aligned(64)));
 
-/** Entry ids: a door's index, or SL_ID_CALL | slot index. 0 ends a list. */
+/**
+ * An entry is a word. 0 ends a list. Even: the address of a chain's first mbuf. Odd: an id << 1 | 1,
+ * which is SL_ID_CALL | call slot, or a door's index | node << SL_ID_NODE.
+ */
+typedef uint64_t sl_entry_t;
 #define SL_ID_CALL 0x80000000u
+#define SL_ID_NODE 24
+#define SL_ENTRY(id) ((sl_entry_t)(id) << 1 | 1)
 
 /* ---- what the layers above hook in (set once by stack creation) ---- */
 struct sl_hooks {
@@ -149,8 +171,10 @@ struct sl_hooks {
 	 * squeue, classified there. */
 	void (*input)(struct sluice_squeue *sq, unsigned int port, struct rte_mbuf **pkts,
 	    unsigned int n, bool forwarded);
-	/** Bits taken off the door of a live connection (generation checked). Chains are in the
-	 * inbox: sl_inbox_take. */
+	/** A chain for a live connection (generation checked), to be sent; takes it. */
+	void (*data)(
+	    struct sluice_squeue *sq, uint32_t idx, struct rte_mbuf *chain, uint32_t flags);
+	/** Bits taken off the door of a live connection (generation checked). */
 	void (*bell)(struct sluice_squeue *sq, uint32_t idx, uint32_t bits);
 	/** A library operation other than ENTER. */
 	int64_t (*op)(struct sluice_squeue *sq, enum sl_op op, sluice_conn_t c,
@@ -206,7 +230,7 @@ struct sluice_squeue {
 	struct sluice_counters ctr;
 
 	/* below: squeue.c's own */
-	_Atomic uint32_t entries __attribute__((aligned(64))); /* list of entry ids, newest first */
+	_Atomic sl_entry_t entries __attribute__((aligned(64))); /* list, newest first */
 	_Atomic uint32_t sleeping; /* futex word/eventfd: set while the idle policy sleeps */
 	_Atomic uintptr_t owner;   /* thread token, 0 nobody */
 	struct sl_sq_priv *priv;
@@ -242,7 +266,7 @@ struct sluice_stack {
 	struct sl_rng rng; /* under lock */
 	struct sl_sipkey secret_table, secret_iss, secret_port, secret_ts;
 	/* Refusals counted by threads that own no squeue; folded into counters_sum */
-	_Atomic uint64_t exdev, slots_empty, calls_stale;
+	_Atomic uint64_t exdev, slots_empty, calls_stale, rings_late;
 	void *ip_master;  /* lib/ip: configuration master; under lock */
 	void *tcp_master; /* lib/tcp: bind table, listener groups; under lock */
 	void *ctl;        /* lib/ctl */
@@ -255,7 +279,7 @@ struct sluice_stack {
 int sl_squeue_create(struct sluice_stack *st, unsigned int id, const struct sl_hooks *hooks,
     struct sluice_squeue **out);
 /**
- * Frees staged packets, rings, backlog, inboxes, unrun entries (counted into *calls; waiting
+ * Frees staged packets, rings, backlog, unrun entries (counted into *calls; waiting
  * callers get -ECANCELED). Runs nothing. Destroy all squeues of a stack before the next one is
  * polled: forwarding rings of a squeue are its receiver's.
  */
@@ -274,21 +298,18 @@ bool sl_on_squeue(const struct sluice_squeue *sq);
 bool sl_thread_polls(void);
 
 /**
- * Ring: sets bits in the door of handle c if its generation matches, queues the door when it is
- * not, wakes a sleeper. 0, -EBADF; -EALREADY when bits hold SL_BELL_CLOSED_ONCE or _ABORTED_ONCE
- * and that was set before (nothing is rung). Any thread, also the owner. Release: what was written
- * before is seen by the bell hook.
+ * Ring: what the bits ask for runs at this place among the entries (see entry.c), when the handle's
+ * generation matches. 0, -EBADF; -EALREADY when bits hold SL_BELL_CLOSED_ONCE or _ABORTED_ONCE and
+ * that was set before (nothing is rung). Any thread, also the owner. Release: what was written
+ * before is seen by the bell hook. Cannot fail otherwise.
  */
 int sl_ring(struct sluice_stack *st, sluice_conn_t c, uint32_t bits);
-/** Push a chain of `len` bytes on the inbox and ring SL_BELL_DATA. 0 or -EBADF (chain still the
- * caller's). */
-int sl_inbox_push(
+/** Enter a chain of `len` bytes, for the data hook; flags < 256. 0, or -EBADF (the chain is still
+ * the caller's). Any thread. */
+int sl_chain_push(
     struct sluice_stack *st, sluice_conn_t c, struct rte_mbuf *chain, uint32_t len, uint32_t flags);
-/** Owner: take all chains of the present generation, oldest first, linked by sl_pkt_next; frees and
- * counts stale ones. */
-struct rte_mbuf *sl_inbox_take(struct sluice_squeue *sq, uint32_t idx);
-/** Owner: begin a life of slot idx; returns the generation. / end it: late ringers get -EBADF;
- * purges the inbox. */
+/** Owner: begin a life of slot idx; returns the generation. / end it: late ringers get -EBADF, late
+ * chains are freed and counted. */
 uint32_t sl_door_open(struct sluice_squeue *sq, uint32_t idx);
 void sl_door_close(struct sluice_squeue *sq, uint32_t idx);
 /** Door of a handle, NULL when squeue or index are out of range (the generation may be stale). Any
@@ -301,9 +322,10 @@ static inline struct sl_door *sl_door_of(struct sluice_stack *st, sluice_conn_t 
 		return NULL;
 	return &st->sq[sq]->doors[idx];
 }
-static inline bool sl_door_has_inbox(const struct sl_door *d)
+/** On the squeue: do chains for this door stand in the list? */
+static inline bool sl_door_has_chains(const struct sl_door *d)
 {
-	return atomic_load_explicit(&d->inbox, memory_order_acquire) != 0;
+	return atomic_load_explicit(&d->queued, memory_order_acquire) != d->taken;
 }
 /** Is the generation current? Any thread. */
 static inline bool sl_handle_live(struct sluice_stack *st, sluice_conn_t c)

@@ -15,11 +15,12 @@
 	/* --- squeue --- */ \
 	X(sq_polls, "passes of the loop") \
 	X(sq_idle_polls, "passes that found nothing to do") \
-	X(sq_entries, "entries run (doorbells and calls)") \
+	X(sq_entries, "entries run (chains, rings and calls)") \
 	X(sq_calls_inline, "synchronous calls that ran inline on their own squeue") \
 	X(sq_calls_remote, "synchronous calls shipped from another thread") \
 	X(sq_calls_exdev, "synchronous calls refused: the caller polls other squeues") \
 	X(sq_call_slots_empty, "calls refused: no call slot was free") \
+	X(sq_rings_late, "rings that run once more at the end: repeated while one waits, and no call slot was free") \
 	X(sq_deferred, "operations put off to the end of the pass (nested upcalls, close in an upcall)") \
 	X(sq_stale, "entries for a connection that had gone") \
 	X(sq_holds, "times the squeue was handed out by synch_enter") \
