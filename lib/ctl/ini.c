@@ -4,9 +4,10 @@
  * built from nothing but the file (interfaces keep their index by name), and installed in one
  * transaction, so what did not change stays as it is.
  *
- * rte_cfgfile reads the file but keeps no line numbers: a small scan beforehand finds what it would
- * only print to stderr, and finds the line of a section's entry when something is wrong with it
- * later.
+ * rte_cfgfile reads the file, but keeps no line numbers and says what is wrong to stderr, which is
+ * not ours. So a scan beforehand refuses all that rte_cfgfile refuses (and some things that it
+ * would take silently, as words that are no entry); later it finds the line of an entry when
+ * something is wrong with that.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -39,11 +40,57 @@ static int fail(struct ini *in, int line, const char *what)
 	return -EINVAL;
 }
 
+/* Cut comment and blanks off: what rte_cfgfile makes of a line. A backslash takes a semicolon its
+ * meaning. */
+static char *strip(char *p)
+{
+	char *end = p;
+
+	while ((end = strchr(end, ';')) != NULL && end != p && end[-1] == '\\')
+		end++;
+	if (end == NULL)
+		end = p + strlen(p);
+	while (end > p && isspace((unsigned char)end[-1]))
+		end--;
+	*end = '\0';
+	while (isspace((unsigned char)*p))
+		p++;
+	return p;
+}
+
+static int scan_section(struct ini *in, int line, char *p)
+{
+	char *end = strchr(p, ']');
+
+	if (end == NULL || end == p + 1 || end - p > CFG_NAME_LEN - 1 || end[1] != '\0')
+		return fail(in, line, "section is not [name]");
+	return 0;
+}
+
+/* Leaves the name at p. */
+static int scan_entry(struct ini *in, int line, int section, char *p)
+{
+	char *eq = strchr(p, '='), *end = eq;
+
+	if (eq == NULL || eq == p)
+		return fail(in, line, "not `name = value`");
+	if (section < 0)
+		return fail(in, line, "entry before the first section");
+	if (eq[1 + strspn(eq + 1, " \t\r\v\f")] == '\0')
+		return fail(in, line, "no value");
+	if (strlen(eq + 1 + strspn(eq + 1, " \t\r\v\f")) >= CFG_VALUE_LEN)
+		return fail(in, line, "value too long");
+	while (end > p && isspace((unsigned char)end[-1]))
+		end--;
+	*end = '\0';
+	return end - p >= CFG_NAME_LEN ? fail(in, line, "name too long") : 0;
+}
+
 /* Walk the lines; calls fn for each entry (key) and each section (key NULL). Syntax errors are
  * reported here. */
 static int scan(struct ini *in, ini_line_fn fn, void *arg)
 {
-	char buf[CFG_NAME_LEN + CFG_VALUE_LEN + 8];
+	char buf[CFG_NAME_LEN + CFG_VALUE_LEN + 4]; /* as rte_cfgfile has it */
 	FILE *f = fopen(in->path, "r");
 	int line = 0, section = -1, rc = 0;
 
@@ -52,44 +99,25 @@ static int scan(struct ini *in, ini_line_fn fn, void *arg)
 		return -errno;
 	}
 	while (rc == 0 && fgets(buf, sizeof(buf), f) != NULL) {
-		char *p = buf, *eq, *end;
+		char *p = buf;
 
 		line++;
-		if (strchr(buf, '\n') == NULL && !feof(f)) {
+		if (strchr(buf, '\n') == NULL && (!feof(f) || strlen(buf) >= sizeof(buf) - 1)) {
 			rc = fail(in, line, "line too long");
 			break;
 		}
-		p[strcspn(p, ";\n")] = '\0';
-		while (isspace((unsigned char)*p))
-			p++;
+		p = strip(buf);
 		if (*p == '\0')
 			continue;
 		if (*p == '[') {
-			end = strchr(p, ']');
-			if (end == NULL || end == p + 1 || end - p > CFG_NAME_LEN - 1 ||
-			    end[1 + strspn(end + 1, " \t\r")] != '\0') {
-				rc = fail(in, line, "section is not [name]");
-			} else {
-				section++;
-				rc = fn == NULL ? 0 : fn(arg, line, section, NULL);
-			}
-			continue;
-		}
-		eq = strchr(p, '=');
-		if (eq == NULL || eq == p) {
-			rc = fail(in, line, "not `name = value`");
-		} else if (section < 0) {
-			rc = fail(in, line, "entry before the first section");
+			rc = scan_section(in, line, p);
+			section++;
+			p = NULL;
 		} else {
-			end = eq;
-			while (end > p && isspace((unsigned char)end[-1]))
-				end--;
-			*end = '\0';
-			if (end - p >= CFG_NAME_LEN)
-				rc = fail(in, line, "name too long");
-			else
-				rc = fn == NULL ? 0 : fn(arg, line, section, p);
+			rc = scan_entry(in, line, section, p);
 		}
+		if (rc == 0 && fn != NULL)
+			rc = fn(arg, line, section, p);
 	}
 	fclose(f);
 	return rc;

@@ -292,8 +292,11 @@ int sluice_port_add(struct sluice_stack *st, struct sluice_driver d)
 		return -EINVAL;
 	for (unsigned int i = 0; i < st->nsq; i++) {
 		rc = sl_squeue_add_port(st->sq[i], n, d, &info);
-		if (rc < 0)
+		if (rc < 0) {
+			while (i-- > 0)
+				sl_squeue_drop_port(st->sq[i]);
 			return rc;
+		}
 	}
 	st->port[n] = d;
 	st->nports = n + 1;

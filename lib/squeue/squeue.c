@@ -234,6 +234,16 @@ int sl_squeue_add_port(struct sluice_squeue *sq, unsigned int n, struct sluice_d
 	return 0;
 }
 
+void sl_squeue_drop_port(struct sluice_squeue *sq)
+{
+	struct sl_sqport *port = &sq->port[--sq->nports];
+
+	SL_CHECK(port->txq->n == 0);
+	sl_sq_free(sq->stack, port->txq, sizeof(*port->txq));
+	memset(port, 0, sizeof(*port));
+	sq->priv->nqueues[sq->nports] = 0;
+}
+
 /* ---- registration, before the first poll ---- */
 
 int sluice_op_register(struct sluice_stack *st, const char *name, sluice_op_fn fn, void *arg)

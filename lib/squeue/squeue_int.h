@@ -291,6 +291,8 @@ void sl_calls_fini(struct sluice_stack *st);
 /** Give squeue `sq` its view of port number n (nqueues pairs mapped q -> squeue q % nsq). */
 int sl_squeue_add_port(struct sluice_squeue *sq, unsigned int n, struct sluice_driver d,
     const struct sluice_port_info *info);
+/** Take back the port that was added last. Before the first poll. */
+void sl_squeue_drop_port(struct sluice_squeue *sq);
 
 /** Does the calling thread own the squeue (polls it, holds it, or runs an inline call on it)? */
 bool sl_on_squeue(const struct sluice_squeue *sq);

@@ -70,9 +70,9 @@ SLUICE_API const char *sluice_stack_name(const struct sluice_stack *st);
 SLUICE_API unsigned int sluice_stack_nsqueues(const struct sluice_stack *st);
 
 /**
- * Add a port, owned by the stack from here on. Queue q is polled by squeue q % nsqueues. With fewer
+ * Add a port, which is the stack's from here on. Queue q is polled by squeue q % nsqueues. With fewer
  * queues than squeues packets are classified in software and forwarded. Returns the port's number,
- * -ENOSPC, -EINVAL, -EBUSY (running).
+ * -ENOSPC, -EINVAL, -EBUSY (running), -ENOMEM; after an error the driver is the caller's still.
  */
 SLUICE_API int sluice_port_add(struct sluice_stack *st, struct sluice_driver d);
 SLUICE_API int sluice_port_info(

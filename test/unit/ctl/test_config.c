@@ -13,7 +13,10 @@
 
 #include <ctl/ctl_int.h>
 
+#include <rte_cfgfile.h>
+
 #include "duo.h"
+#include "mpool.h"
 
 struct world {
 	struct duo d;
@@ -238,6 +241,31 @@ static void ini_leaves_program_sections(void **state)
 	assert_true(load(w, BASE "[proxy a.b]\n", err) < 0); /* the dot is in the name */
 }
 
+/* What the library writes to stderr meanwhile; it should be nothing. */
+static int muted, catcher;
+
+static void mute(void)
+{
+	char path[] = "/tmp/sluice-stderr-XXXXXX";
+
+	fflush(stderr);
+	catcher = mkstemp(path);
+	assert_true(catcher >= 0);
+	unlink(path);
+	muted = dup(2);
+	dup2(catcher, 2);
+}
+
+static long unmute(void)
+{
+	long n = lseek(catcher, 0, SEEK_END);
+
+	dup2(muted, 2);
+	close(muted);
+	close(catcher);
+	return n;
+}
+
 static void bad_ini_changes_nothing(void **state)
 {
 	static const struct {
@@ -251,6 +279,12 @@ static void bad_ini_changes_nothing(void **state)
 	    {"[tunables]\ntcp.rcvbuf = 1\n", 2, "range"},
 	    {"[tunables]\ntcp.nothing = 1\n", 2, "no such"},
 	    {"[tunables]\njust words\n", 2, "name = value"},
+	    {"[tunables]\ntcp.cc =\n", 2, "no value"},
+	    {"[tunables]\ntcp.cc = ; newreno\n", 2, "no value"},
+	    {"[tunables]\ntcp.cc = \\; newreno\n", 2, "tcp.cc"},
+	    {"[tunables]\n= newreno\n", 2, "name = value"},
+	    {"[tunables] x\n", 1, "section"},
+	    {"[]\n", 1, "section"},
 	    {"[interface wire0]\nport = 9\n", 1, "interface"},
 	    {"[interface wire0]\nport = zero\n", 2, "port"},
 	    {"[interface wire0]\nport = 0\ncolour = red\n", 3, "colour"},
@@ -264,17 +298,117 @@ static void bad_ini_changes_nothing(void **state)
 	char err[256], want[128];
 	uint64_t before = applied(w);
 
+	mute();
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		assert_true(load(w, bad[i].text, err) < 0);
 		snprintf(want, sizeof(want), "%s:%d: ", w->path, bad[i].line);
 		if (strncmp(err, want, strlen(want)) != 0 || strstr(err, bad[i].word) == NULL)
 			fail_msg("%s gives: %s", bad[i].text, err);
 	}
+	assert_int_equal(unmute(), 0);
 	assert_int_equal(applied(w), before);
 	assert_string_equal(w->log, "");
 	assert_int_equal(
 	    sluice_config_load(w->d.st[0], "/nonexistent/file", err, sizeof(err), NULL, NULL),
 	    -ENOENT);
+}
+
+/* Around the lengths at which rte_cfgfile gives up or cuts, without a newline at the end. */
+static void long_lines_are_refused(void **state)
+{
+	struct world *w = *state;
+	char err[256], text[800];
+
+	mute();
+	for (int len = 200; len < 700; len++) {
+		snprintf(text, sizeof(text), "[p.x]\na = %0*d", len, 7);
+		if (load(w, text, err) == 0)
+			assert_true(len < CFG_VALUE_LEN);
+		else
+			assert_true(len >= CFG_VALUE_LEN && strstr(err, ":2: ") != NULL);
+		snprintf(text, sizeof(text), "[p.x]\n%0*d = 7", len - 200, 7);
+		if (load(w, text, err) == 0)
+			assert_true(len - 200 < CFG_NAME_LEN);
+		else
+			assert_true(len - 200 >= CFG_NAME_LEN && strstr(err, ":2: ") != NULL);
+	}
+	assert_int_equal(unmute(), 0);
+}
+
+/* Memory that fails at the n-th request. */
+static uint64_t allocs_left, allocs_out;
+
+static void *scarce_alloc(void *arg, size_t size, size_t align)
+{
+	if (allocs_left == 0)
+		return NULL;
+	allocs_left--;
+	allocs_out++;
+	return aligned_alloc(align, (size + align - 1) / align * align);
+}
+
+static void scarce_free(void *arg, void *p, size_t size)
+{
+	allocs_out--;
+	free(p);
+}
+
+static uint16_t no_burst(void *ctx, uint16_t q, struct rte_mbuf **pkts, uint16_t n, uint64_t now)
+{
+	return 0;
+}
+
+static int two_queues(void *ctx, struct sluice_port_info *info)
+{
+	info->mtu = 1500;
+	info->nqueues = 2;
+	return 0;
+}
+
+static void no_destroy(void *ctx)
+{
+}
+
+/* A port that fails at the second squeue is with none. */
+static void port_add_rolls_back(void **state)
+{
+	static const struct sluice_driver_ops ops = {.size = sizeof(ops),
+	    .name = "none",
+	    .rx = no_burst,
+	    .tx = no_burst,
+	    .info = two_queues,
+	    .destroy = no_destroy};
+	struct rte_mempool *mp = tp_create(2048, 0);
+	struct sluice_stack_params p = {.size = sizeof(p),
+	    .name = "scarce",
+	    .nsqueues = 3,
+	    .max_connections = 64,
+	    .hdr_pool = mp,
+	    .data_pool = mp,
+	    .seed = 1,
+	    .mem_alloc = scarce_alloc,
+	    .mem_free = scarce_free};
+	struct sluice_driver d = {&ops, NULL};
+	struct sluice_stack *st;
+
+	allocs_left = UINT64_MAX;
+	assert_int_equal(sluice_stack_create(&p, &st, NULL), 0);
+	assert_int_equal(sluice_port_add(st, d), 0);
+	for (unsigned int n = 0; n < 3; n++) {
+		uint64_t out = allocs_out;
+
+		allocs_left = n;
+		assert_int_equal(sluice_port_add(st, d), -ENOMEM);
+		assert_int_equal(allocs_out, out);
+		for (unsigned int i = 0; i < 3; i++)
+			assert_int_equal(st->sq[i]->nports, 1);
+	}
+	allocs_left = UINT64_MAX;
+	assert_int_equal(sluice_port_add(st, d), 1);
+	assert_int_equal(st->sq[2]->nports, 2);
+	assert_int_equal(sluice_stack_destroy(st, NULL), 0);
+	assert_int_equal(allocs_out, 0);
+	assert_int_equal(tp_destroy(mp), 0);
 }
 
 static void refused_listener_rolls_back(void **state)
@@ -308,6 +442,8 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(ini_applies, setup, teardown),
 	    cmocka_unit_test_setup_teardown(ini_leaves_program_sections, setup, teardown),
 	    cmocka_unit_test_setup_teardown(bad_ini_changes_nothing, setup, teardown),
+	    cmocka_unit_test_setup_teardown(long_lines_are_refused, setup, teardown),
+	    cmocka_unit_test(port_add_rolls_back),
 	    cmocka_unit_test_setup_teardown(refused_listener_rolls_back, setup, teardown),
 	};
 

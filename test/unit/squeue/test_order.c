@@ -214,7 +214,7 @@ static void make(uint32_t slots, bool threads)
 	memset(f, 0, sizeof(*f));
 	memset(prod, 0, sizeof(prod));
 	f->threads = threads;
-	f->mp = tp_create(4096, 0);
+	f->mp = tp_create(256, 0);
 	f->st.params.nsqueues = 1;
 	f->st.params.max_connections = 64;
 	sluice_tunables_default(&f->st.tun);
