@@ -101,6 +101,7 @@ struct sl_flow {
 	uint8_t state;                   /* enum sl_flow_state */
 	uint8_t kind;                    /* enum sl_flow_kind: what it is embedded in */
 	uint32_t flowlabel;              /* IPv6, network order */
+	uint16_t mss_mtu;                /* TCP's: the mtu that its MSS was made of */
 	struct sl_flow *wnext, **wpprev; /* waiting for the neighbour; wpprev NULL: not waiting */
 };
 enum sl_flow_state {
@@ -161,6 +162,9 @@ void sl_flow_fini(struct sluice_squeue *sq, struct sl_flow *f);
 int sl_flow_resolve(struct sluice_squeue *sq, struct sl_flow *f, const struct sl_key *key);
 /** New data was acknowledged: the neighbour is reachable. Cheap enough for every such ACK. */
 void sl_flow_confirm(struct sluice_squeue *sq, const struct sl_flow *f);
+/** Nothing comes back (R1, RFC 9293 3.8.3; RFC 1122 3.3.1.4): the neighbour is asked at the next
+ * packet, and another one is looked for should it not answer. */
+void sl_flow_doubt(struct sluice_squeue *sq, const struct sl_flow *f);
 /** ICMP too big: lower the path MTU; expires after 10 minutes back to the interface's. */
 void sl_flow_mtu(struct sluice_squeue *sq, struct sl_flow *f, uint16_t mtu);
 /** What the output port can do for this flow: SLUICE_CAP_* and the most payload of one TSO packet

@@ -350,6 +350,14 @@ void sl_flow_confirm(struct sluice_squeue *sq, const struct sl_flow *f)
 	}
 }
 
+void sl_flow_doubt(struct sluice_squeue *sq, const struct sl_flow *f)
+{
+	struct neigh *n = f->nh != 0 ? ip_neigh_of(sq->ip, f->nh) : NULL;
+
+	if (n != NULL && n->state == NEIGH_REACHABLE)
+		n->state = NEIGH_STALE; /* the timer that runs sees that */
+}
+
 uint32_t sl_flow_caps(const struct sluice_squeue *sq, const struct sl_flow *f, uint32_t *tso_max)
 {
 	const struct sl_cfg *c = &sq->ip->snap->cfg;

@@ -126,6 +126,19 @@ void sl_half_flow_ready(struct sluice_squeue *sq, struct sl_half *h, int err)
 		send_synack(sq, h);
 }
 
+/* An error about our SYN-ACK. Unreachable for now is the timer's to judge (RFC 5461); that there is
+ * nobody is the end. */
+void sl_half_icmp(struct sluice_squeue *sq, struct sl_half *h, const struct sl_icmp_err *e)
+{
+	if (e->seq != h->iss) {
+		SL_COUNT(sq, icmp_in_unmatched);
+		return;
+	}
+	SL_COUNT(sq, icmp_in_errors);
+	if (e->hard)
+		half_fail(sq, h);
+}
+
 /* ---- a SYN for a listener (RFC 9293 3.10.7.2) ---- */
 
 /* Room for one more: the oldest entry that did not answer its first SYN-ACK in time makes way. */
@@ -355,11 +368,14 @@ static struct sl_conn *promote(
 	atomic_store_explicit(
 	    &sl_conn_door(sq, c)->pub.connid, t->next_connid, memory_order_release);
 	c->state = SLUICE_SYN_RCVD; /* the edge into it was counted when the entry was made */
-	/* Karn: a sample only of a SYN-ACK sent once. Sent again, the RTO is 3 s (RFC 6298 5.7). */
-	if (h->retries == 0)
+	/* Karn: a sample only of a SYN-ACK sent once. Sent again, the RTO is 3 s (RFC 6298 5.7) and
+	 * the first window one segment (RFC 5681 3.1). */
+	if (h->retries == 0) {
 		sl_rtt_sample(sq, c, sq->now - h->sent_at);
-	else
+	} else {
 		c->rto = SLUICE_SEC(3);
+		c->cc.cwnd = c->mss;
+	}
 	return c;
 }
 

@@ -31,8 +31,6 @@ static void too_big(struct sluice_squeue *sq, struct sl_conn *c, const struct sl
 	if (c->flow.mtu >= was || c->state < SLUICE_ESTABLISHED)
 		return;
 	sl_tcp_set_mss(sq, c);
-	if (c->cc.cwnd < c->mss)
-		c->cc.cwnd = c->mss;
 	sl_recovery_resize(sq, c);
 }
 
@@ -61,12 +59,12 @@ void sl_tcp_icmp(struct sluice_squeue *sq, const struct sl_icmp_err *e)
 	struct sl_tcp *t = sl_tcp_of(sq);
 	uint32_t ref = sl_conntab_lookup(&t->tab, &e->key, sl_conntab_hash(&t->tab, &e->key));
 
-	if (ref == 0 || SL_REF_KIND(ref) != SL_REF_CONN) {
-		/* half-open and TIME_WAIT entries end by their timers alone */
-		SL_COUNT(sq, icmp_in_unmatched);
-		return;
-	}
-	conn_error(sq, sl_slab_get(&t->conns, SL_REF_IDX(ref)), e);
+	if (ref != 0 && SL_REF_KIND(ref) == SL_REF_CONN)
+		conn_error(sq, sl_slab_get(&t->conns, SL_REF_IDX(ref)), e);
+	else if (ref != 0 && SL_REF_KIND(ref) == SL_REF_HALF)
+		sl_half_icmp(sq, sl_slab_get(&t->halves, SL_REF_IDX(ref)), e);
+	else
+		SL_COUNT(sq, icmp_in_unmatched); /* TIME_WAIT has nothing in flight */
 }
 
 int sl_tcp_owner(struct sluice_squeue *sq, const struct sl_key *key)

@@ -376,11 +376,14 @@ static bool check_rst(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg
 /* ---- fourth: SYN (RFC 5961 section 4) ---- */
 
 /* Whatever its sequence number, a SYN is never part of what is known: the peer must show with a RST
- * that it has lost the connection. True: the segment is done with. */
+ * that it has lost the connection; but in TIME_WAIT a new incarnation may begin (MAY-2). True: the
+ * segment is done with. */
 static bool check_syn(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg)
 {
 	if (!(seg->flags & SL_TH_SYN))
 		return false;
+	if (c->state == SLUICE_TIME_WAIT && sl_tw_conn_syn(sq, c, seg))
+		return true;
 	SL_COUNT(sq, tcp_in_syn_synchronized);
 	sl_tcp_challenge(sq, c);
 	return true;

@@ -76,6 +76,9 @@ void sl_tcp_set_mss(struct sluice_squeue *sq, struct sl_conn *c)
 	/* RFC 6691: the MSS counts no options; a segment's payload shrinks by those that it always
 	 * carries. */
 	c->mss = c->flags & SL_C_TS ? mss - 12 : mss;
+	c->flow.mss_mtu = c->flow.mtu;
+	if (c->cc.cwnd < c->mss)
+		c->cc.cwnd = c->mss;
 }
 
 static const struct sl_cc_ops *cc_of(struct sluice_squeue *sq, const struct sl_conn *c)
@@ -84,9 +87,16 @@ static const struct sl_cc_ops *cc_of(struct sluice_squeue *sq, const struct sl_c
 	    c->opt != NULL && c->opt->cc_set ? c->opt->cc_set - 1u : (unsigned int)sq->tun.tcp_cc);
 }
 
+uint32_t sl_tcp_init_cwnd(const struct sluice_squeue *sq, const struct sl_conn *c)
+{
+	uint32_t n = (uint32_t)SL_CONN_TUN(sq, c, tcp_init_cwnd, init_cwnd);
+
+	/* min(n MSS, max(2 MSS, n 1460)): large segments count by their bytes. */
+	return RTE_MIN(n * c->mss, RTE_MAX(2 * c->mss, n * 1460));
+}
+
 void sl_tcp_negotiate(struct sluice_squeue *sq, struct sl_conn *c, const struct sl_opts *o)
 {
-	uint32_t iw = (uint32_t)SL_CONN_TUN(sq, c, tcp_init_cwnd, init_cwnd);
 	struct sl_cc_ev ev = {.now = sq->now};
 
 	/* RFC 9293 3.7.1: without the option 536, or 1220 for IPv6. */
@@ -108,9 +118,7 @@ void sl_tcp_negotiate(struct sluice_squeue *sq, struct sl_conn *c, const struct 
 	sl_tcp_set_mss(sq, c);
 	c->quickack = (uint8_t)RTE_MIN(sq->tun.tcp_quickack, 255u);
 	ev.mss = c->mss;
-	/* RFC 6928 section 2: min(10 MSS, max(2 MSS, 14600)), by segments here; the tunable counts
-	 * segments. */
-	ev.init_cwnd = iw * c->mss;
+	ev.init_cwnd = sl_tcp_init_cwnd(sq, c);
 	c->cc.ops = cc_of(sq, c);
 	c->cc.ops->init(&c->cc, &ev);
 }
@@ -127,6 +135,8 @@ void sl_tcp_established(struct sluice_squeue *sq, struct sl_conn *c)
 	if (c->rtx_shift > 0 && c->srtt == 0)
 		c->rto = SLUICE_SEC(3);
 	c->rtx_shift = 0;
+	if (c->soft_err == ETIMEDOUT)
+		c->soft_err = 0; /* of R1: it answers */
 	c->last_rcv = c->last_snd = sq->now;
 	c->first_unacked_at = 0;
 	sl_conn_timer_cancel(sq, c, SL_T_RTX);

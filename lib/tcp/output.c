@@ -337,11 +337,10 @@ static uint32_t may_send(
 			   ? len
 			   : len - len % seg;
 	}
-	/*
-	 * Cut by a window: wait for more of it, unless it is half of all that the peer ever offered
-	 */
+	/* Cut by a window: wait for more of it, unless it is half of all that the peer ever
+	 * offered, or has been waited for long enough. */
 	if (len < avail)
-		return c->snd_una == c->snd_nxt || len >= c->max_sndwnd / 2 ? len : 0;
+		return len >= c->max_sndwnd / 2 || c->force_push ? len : 0;
 	if (c->force_push || (c->flags & SL_C_FIN_QUEUED))
 		return len;
 	if (c->flags & (SL_C_MORE | SL_C_MSG_MORE)) {
@@ -472,7 +471,7 @@ static enum served serve_handshake(struct sluice_squeue *sq, struct sl_conn *c, 
 	/* The timer runs whether the SYN can leave or not: a neighbour that never answers is a
 	 * time-out too. */
 	if (!sl_conn_timer_armed(c, SL_T_RTX))
-		sl_conn_timer_set(sq, c, SL_T_RTX, sq->now + sl_rto(sq, c));
+		sl_conn_timer_set(sq, c, SL_T_RTX, sl_rtx_at(sq, c));
 	rc = sl_flow_ready(sq, &c->flow, &c->key);
 	if (rc < 0)
 		return not_ready(sq, c, rc);
@@ -488,7 +487,7 @@ static void restart_idle(struct sluice_squeue *sq, struct sl_conn *c)
 {
 	struct sl_cc_ev ev = {.now = sq->now, .mss = c->mss, .srtt = c->srtt};
 
-	ev.init_cwnd = (uint32_t)SL_CONN_TUN(sq, c, tcp_init_cwnd, init_cwnd) * c->mss;
+	ev.init_cwnd = sl_tcp_init_cwnd(sq, c);
 	c->cc.ops->idle(&c->cc, &ev);
 }
 
@@ -514,6 +513,8 @@ static enum served serve(
 		rc = sl_flow_ready(sq, &c->flow, &c->key);
 		if (SL_UNLIKELY(rc < 0))
 			return not_ready(sq, c, rc);
+		if (SL_UNLIKELY(c->flow.mtu != c->flow.mss_mtu))
+			sl_tcp_set_mss(sq, c); /* another route, or a lowered MTU that has aged */
 		seg = payload_room(c);
 		if (lost != NULL)
 			rc = output_again(sq, c, lost, seg);

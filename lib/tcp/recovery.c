@@ -10,6 +10,8 @@
  * first (the idea of RFC 8985). Without SACK, duplicate ACKs and partial ACKs tell (RFC 5681, RFC
  * 6582). After a time-out everything not SACKED is lost; nothing is ever "gone back" to.
  */
+#include <errno.h>
+
 #include <tcp/tcp_int.h>
 
 #define DUP_THRESH 3 /* RFC 5681, RFC 6675 */
@@ -25,7 +27,7 @@ static struct sl_cc_ev event(
 	struct sl_cc_ev ev = {
 	    .now = sq->now, .mss = c->mss, .acked = acked, .flight = flight, .srtt = c->srtt};
 
-	ev.init_cwnd = (uint32_t)SL_CONN_TUN(sq, c, tcp_init_cwnd, init_cwnd) * c->mss;
+	ev.init_cwnd = sl_tcp_init_cwnd(sq, c);
 	ev.in_recovery = (c->flags & SL_C_RECOVERY) != 0;
 	/*
 	 * Data that was sent up to the moment when cwnd stopped the sender used all of it. In slow
@@ -191,7 +193,7 @@ static void enter_recovery(struct sluice_squeue *sq, struct sl_conn *c)
 
 /* RFC 9937 (proportional rate reduction): how much may leave for what has arrived. cwnd = pipe +
  * that. */
-static void prr(struct sl_conn *c, uint32_t newly, bool advanced)
+static void prr(struct sl_conn *c, uint32_t newly, bool safe)
 {
 	uint32_t pipe = sl_pipe(c), ssthresh = c->cc.ssthresh;
 	int64_t sndcnt;
@@ -208,7 +210,7 @@ static void prr(struct sl_conn *c, uint32_t newly, bool advanced)
 
 		if (limit < newly)
 			limit = newly;
-		if (advanced) /* the reduction bound of slow start: the path carries again */
+		if (safe) /* the reduction bound of slow start: the path carries again */
 			limit += c->mss;
 		sndcnt = (int64_t)ssthresh - pipe < limit ? (int64_t)ssthresh - pipe : limit;
 	}
@@ -305,7 +307,7 @@ static void ack_records(
 		 */
 		resent |= (r->flags & SL_REC_RETRANS) != 0;
 		if (!(r->flags & (SL_REC_RETRANS | SL_REC_SACKED)))
-			p->rtt = sq->now - r->sent_at;
+			p->rtt = RTE_MAX(sq->now - r->sent_at, 1);
 		sl_rec_unlink(sq, c, r);
 	}
 	if (resent)
@@ -370,6 +372,14 @@ static void partial_ack(struct sl_conn *c, uint32_t acked)
 		c->cc.cwnd = c->mss;
 }
 
+/* The silence that was told at R1 is over. */
+static void heard(struct sl_conn *c)
+{
+	c->rtx_silent = 0;
+	if (c->soft_err == ETIMEDOUT)
+		c->soft_err = 0;
+}
+
 static void advance(struct sluice_squeue *sq, struct sl_conn *c, const struct sl_seg *seg)
 {
 	uint32_t acked = seg->ack - c->snd_una, flight = sl_flight(c);
@@ -380,17 +390,19 @@ static void advance(struct sluice_squeue *sq, struct sl_conn *c, const struct sl
 	ack_records(sq, c, seg->ack, &p);
 	detect_spurious(sq, c, seg, &p);
 	rtt = p.rtt != 0 ? p.rtt : p.resent_at != 0 ? ts_rtt(sq, c, seg) : 0;
-	if (rtt != 0)
+	if (rtt != 0) {
 		sl_rtt_sample(sq, c, rtt);
-	else
+		c->rtx_shift = 0; /* not before there is a sample (RFC 6298 section 5: Karn) */
+	} else {
 		SL_COUNT(sq, tcp_rtt_no_update);
+	}
 	SL_COUNT(sq, tcp_in_ack_segs);
 	SL_COUNT_N(sq, tcp_in_ack_bytes, acked);
 	sl_sendq_acked(sq, c, seg->ack);
 	sl_flow_confirm(sq, &c->flow);
 	if (c->cwnd_stopped && seq_gt(c->snd_una, c->cwnd_stop_seq))
 		c->cwnd_stopped = false;
-	c->rtx_shift = 0;
+	heard(c);
 	c->first_unacked_at = sq->now;
 	if (seq_lt(c->high_sacked, c->snd_una))
 		c->high_sacked = c->snd_una;
@@ -484,6 +496,15 @@ static void update_window(struct sluice_squeue *sq, struct sl_conn *c, const str
 	}
 }
 
+/* The peer answers: it may stay so for ever (RFC 9293 MUST-36, MUST-37), unless the user has said
+ * how long (RFC 5482). */
+static void zero_window(struct sluice_squeue *sq, struct sl_conn *c)
+{
+	heard(c);
+	if (c->opt == NULL || c->opt->user_timeout == 0)
+		c->first_unacked_at = sq->now;
+}
+
 /* ---- all of it ---- */
 
 bool sl_ack_process(struct sluice_squeue *sq, struct sl_conn *c, const struct sl_seg *seg)
@@ -505,10 +526,8 @@ bool sl_ack_process(struct sluice_squeue *sq, struct sl_conn *c, const struct sl
 	if (seq_lt(seg->ack, c->snd_una))
 		return true; /* an old duplicate: nothing of it but its data is news */
 	update_window(sq, c, seg);
-	/* Zero window, but the peer answers: it may stay so for ever (RFC 9293 MUST-36, MUST-37).
-	 */
 	if (c->snd_wnd == 0)
-		c->first_unacked_at = sq->now;
+		zero_window(sq, c);
 	advanced = seg->ack != c->snd_una;
 	if ((c->flags & SL_C_SACK) && seg->o.nsack > 0)
 		news = sack_update(sq, c, seg);
@@ -517,11 +536,14 @@ bool sl_ack_process(struct sluice_squeue *sq, struct sl_conn *c, const struct sl
 	else if (c->flags & SL_C_SACK ? news : is_duplicate(c, seg, wnd_before))
 		duplicate(sq, c);
 	if (c->rec_head != NULL && (advanced || news || c->dupacks > 0)) {
+		uint32_t lost = c->pipe_lost;
+
 		if (c->flags & SL_C_SACK)
 			find_losses(c);
 		maybe_recover(sq, c);
+		/* SafeACK of RFC 9937: progress, and no further loss. */
 		if ((c->flags & SL_C_RECOVERY) && (c->flags & SL_C_SACK))
-			prr(c, (uint32_t)(c->delivered - before), advanced);
+			prr(c, (uint32_t)(c->delivered - before), advanced && c->pipe_lost <= lost);
 	}
 	if (advanced || news ||
 	    c->pipe_lost > 0) /* SACKed bytes have left the pipe: others may go */

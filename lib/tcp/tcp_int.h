@@ -238,6 +238,7 @@ struct sl_conn {
 	uint8_t batch;     /* enum sl_batch: what this input batch brought */
 	bool cwnd_stopped; /* cwnd held data back when cwnd_stop_seq was snd_max */
 	uint32_t cwnd_stop_seq;
+	uint8_t rtx_silent; /* time-outs since the peer was heard, up to R1 (RFC 9293 3.8.3) */
 	uint8_t force_push; /* the hold of MSG_MORE or cork is over: send the partial segment */
 	uint32_t zc_out;    /* external sends not yet let go: `closed` waits for them */
 };
@@ -491,6 +492,7 @@ void sl_half_syn(struct sluice_squeue *sq, struct sl_group *g, struct sl_seg *se
 	*iss_min); /* a SYN for a listener; iss_min: beyond an old incarnation, or NULL */
 void sl_half_segment(struct sluice_squeue *sq, struct sl_half *h,
     struct sl_seg *seg); /* a segment for a half-open entry */
+void sl_half_icmp(struct sluice_squeue *sq, struct sl_half *h, const struct sl_icmp_err *e);
 void sl_half_flow_ready(struct sluice_squeue *sq, struct sl_half *h, int err);
 void sl_half_timer(void *arg, struct sl_timer *t);
 void sl_half_free(struct sluice_squeue *sq, struct sl_half *h);
@@ -521,6 +523,8 @@ int sl_tcp_do_connect(struct sluice_squeue *sq, struct sl_conn *c, const struct 
 /** Established parameters from the options of SYN or SYN-ACK, for opener and eager: mss, scales,
  * flags, cwnd. */
 void sl_tcp_negotiate(struct sluice_squeue *sq, struct sl_conn *c, const struct sl_opts *o);
+/** Initial and restart window, bytes (RFC 6928 section 2). */
+uint32_t sl_tcp_init_cwnd(const struct sluice_squeue *sq, const struct sl_conn *c);
 void sl_tcp_established(
     struct sluice_squeue *sq, struct sl_conn *c); /* both ways: state, timers, props */
 uint8_t sl_tcp_wscale(
@@ -542,6 +546,9 @@ uint16_t sl_tcp_offer_mss(struct sluice_squeue *sq, const struct sl_flow *f, con
  * does. */
 void sl_tw_enter(struct sluice_squeue *sq, struct sl_conn *c);
 void sl_tw_segment(struct sluice_squeue *sq, struct sl_tw *tw, struct sl_seg *seg);
+/** A SYN for a connection in TIME_WAIT that its user has not closed. True: it opens anew, the old
+ * connection has ended. */
+bool sl_tw_conn_syn(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg);
 void sl_tw_timer(void *arg, struct sl_timer *t);
 /** May an opener reuse this tuple now (RFC 6191)? Frees it and sets *iss_min beyond its sequence
  * numbers. */
@@ -659,6 +666,8 @@ void sl_conn_timers_off(struct sluice_squeue *sq, struct sl_conn *c);
 /** (Re)start or stop the retransmission or persist timer by what is outstanding (RFC 6298 5.1-5.3).
  */
 void sl_rtx_rearm(struct sluice_squeue *sq, struct sl_conn *c);
+/** When the retransmission timer is due next. */
+uint64_t sl_rtx_at(const struct sluice_squeue *sq, const struct sl_conn *c);
 void sl_keepalive_restart(struct sluice_squeue *sq, struct sl_conn *c);
 
 #endif

@@ -51,11 +51,34 @@ static bool given_up(
 	return sq->now >= since + limit;
 }
 
-/* R2 of RFC 9293 3.8.3 (RFC 5482 when the user says how long). */
+/* R2 of RFC 9293 3.8.3, or what the user says (RFC 5482). */
 static uint64_t abort_after(const struct sluice_squeue *sq, const struct sl_conn *c)
 {
-	return c->opt != NULL && c->opt->user_timeout != 0 ? c->opt->user_timeout
-							   : sq->tun.tcp_abort_established;
+	if (c->opt != NULL && c->opt->user_timeout != 0)
+		return c->opt->user_timeout;
+	return c->state < SLUICE_ESTABLISHED ? sq->tun.tcp_abort_connect
+					     : sq->tun.tcp_abort_established;
+}
+
+/* When the retransmission timer is due next: a user's time-out is kept to the moment. */
+uint64_t sl_rtx_at(const struct sluice_squeue *sq, const struct sl_conn *c)
+{
+	uint64_t at = sq->now + sl_rto(sq, c);
+
+	if (SL_UNLIKELY(c->opt != NULL && c->opt->user_timeout != 0))
+		at = RTE_MIN(at, RTE_MAX(sq->now, c->first_unacked_at + c->opt->user_timeout));
+	return at;
+}
+
+#define R1 3 /* retransmissions without an answer (RFC 9293 3.8.3, SHLD-10) */
+
+/* The network layer is to look for another way, and the user is told; the connection goes on. */
+static void silent(struct sluice_squeue *sq, struct sl_conn *c)
+{
+	sl_flow_doubt(sq, &c->flow);
+	if (c->soft_err == 0) /* what ICMP said says more */
+		c->soft_err = ETIMEDOUT;
+	sl_up(sq, c, SL_D_ERROR);
 }
 
 static void give_up(struct sluice_squeue *sq, struct sl_conn *c)
@@ -67,14 +90,16 @@ static void give_up(struct sluice_squeue *sq, struct sl_conn *c)
 static void due_syn(struct sluice_squeue *sq, struct sl_conn *c)
 {
 	if (c->rtx_shift >= SL_CONN_TUN(sq, c, tcp_syn_retries, syn_retries) ||
-	    given_up(sq, c, c->first_unacked_at, sq->tun.tcp_abort_connect)) {
+	    given_up(sq, c, c->first_unacked_at, abort_after(sq, c))) {
 		give_up(sq, c);
 		return;
 	}
 	c->rtx_shift++;
 	c->flags |= SL_C_ACK_NOW;
-	sl_conn_timer_set(sq, c, SL_T_RTX, sq->now + sl_rto(sq, c));
+	sl_conn_timer_set(sq, c, SL_T_RTX, sl_rtx_at(sq, c));
 	sl_output_schedule(sq, c);
+	if (c->rtx_shift == R1)
+		silent(sq, c);
 }
 
 static void due_rtx(struct sluice_squeue *sq, struct sl_conn *c)
@@ -92,8 +117,10 @@ static void due_rtx(struct sluice_squeue *sq, struct sl_conn *c)
 	sl_recovery_rto(sq, c);
 	if (c->rtx_shift < 16)
 		c->rtx_shift++;
-	sl_conn_timer_set(sq, c, SL_T_RTX, sq->now + sl_rto(sq, c));
+	sl_conn_timer_set(sq, c, SL_T_RTX, sl_rtx_at(sq, c));
 	sl_output_schedule(sq, c);
+	if (c->rtx_silent < R1 && ++c->rtx_silent == R1)
+		silent(sq, c); /* last: the user may do anything */
 }
 
 static bool window_closed(const struct sl_conn *c)
@@ -204,7 +231,7 @@ void sl_conn_timer(void *arg, struct sl_timer *timer)
 void sl_rtx_rearm(struct sluice_squeue *sq, struct sl_conn *c)
 {
 	if (c->rec_head != NULL) {
-		sl_conn_timer_set(sq, c, SL_T_RTX, sq->now + sl_rto(sq, c)); /* RFC 6298 5.1, 5.3 */
+		sl_conn_timer_set(sq, c, SL_T_RTX, sl_rtx_at(sq, c)); /* RFC 6298 5.1, 5.3 */
 		sl_conn_timer_cancel(sq, c, SL_T_PERSIST);
 		return;
 	}
@@ -213,8 +240,13 @@ void sl_rtx_rearm(struct sluice_squeue *sq, struct sl_conn *c)
 		sl_conn_timer_cancel(sq, c, SL_T_PERSIST);
 	} else if (!sl_conn_timer_armed(c, SL_T_PERSIST)) {
 		/* Nothing in flight and something to send: whatever holds it back, the connection
-		 * asks again. */
-		sl_conn_timer_set(sq, c, SL_T_PERSIST, sq->now + sl_rto(sq, c));
+		 * asks again. At an open window that is the override of the sender's silly window
+		 * avoidance: within a second (RFC 9293 3.8.6.2.1). */
+		uint64_t wait = sl_rto(sq, c);
+
+		if (!window_closed(c))
+			wait = RTE_MIN(wait, SLUICE_SEC(1));
+		sl_conn_timer_set(sq, c, SL_T_PERSIST, sq->now + wait);
 	}
 }
 

@@ -158,29 +158,51 @@ static void tw_ack(struct sluice_squeue *sq, struct sl_tw *tw, uint8_t tos)
 
 /* Newer than anything of the old incarnation: by timestamp (RFC 6191 section 2), else by sequence
  * number (RFC 9293). */
-static bool syn_is_newer(const struct sl_tw *tw, const struct sl_seg *seg)
+static bool syn_is_newer(bool ts, uint32_t ts_recent, uint32_t rcv_nxt, const struct sl_seg *seg)
 {
-	if (tw->ts && seg->o.has_ts && seg->o.tsval != tw->ts_recent)
-		return seq_gt(seg->o.tsval, tw->ts_recent);
-	return seq_gt(seg->seq, tw->rcv_nxt);
+	if (ts && seg->o.has_ts && seg->o.tsval != ts_recent)
+		return seq_gt(seg->o.tsval, ts_recent);
+	return seq_gt(seg->seq, rcv_nxt);
 }
 
-static void tw_syn(struct sluice_squeue *sq, struct sl_tw *tw, struct sl_seg *seg)
+/* The old incarnation is out of the way. snd_nxt: of its own numbers; the new ones begin beyond any
+ * window of it that is likely. */
+static void open_anew(struct sluice_squeue *sq, struct sl_seg *seg, uint32_t snd_nxt)
 {
-	struct sl_group *g = sl_listener_find(sq, tw->key.vrf, &tw->key.laddr, tw->key.lport);
-	uint32_t iss_min =
-	    tw->snd_nxt + 65536; /* beyond any window of the old incarnation that is likely */
+	const struct sl_key *k = &seg->pkt->key;
+	struct sl_group *g = sl_listener_find(sq, k->vrf, &k->laddr, k->lport);
+	uint32_t iss_min = snd_nxt + 65536;
 
-	if (!syn_is_newer(tw, seg)) {
-		tw_ack(sq, tw, 0);
-		return;
-	}
 	SL_COUNT(sq, tcp_timewait_reused);
-	sl_tw_free(sq, tw);
 	if (g != NULL)
 		sl_half_syn(sq, g, seg, &iss_min);
 	else
 		sl_tcp_reset_reply(sq, seg);
+}
+
+/* The wait is all that is left of it: for its user it ends as if the time were over. */
+bool sl_tw_conn_syn(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg)
+{
+	uint32_t snd_nxt = c->snd_max;
+
+	if ((seg->flags & (SL_TH_SYN | SL_TH_ACK | SL_TH_RST)) != SL_TH_SYN ||
+	    !syn_is_newer((c->flags & SL_C_TS) != 0, c->ts_recent, c->rcv_nxt, seg))
+		return false;
+	sl_conn_drop(sq, c, 0);
+	open_anew(sq, seg, snd_nxt);
+	return true;
+}
+
+static void tw_syn(struct sluice_squeue *sq, struct sl_tw *tw, struct sl_seg *seg)
+{
+	uint32_t snd_nxt = tw->snd_nxt;
+
+	if (!syn_is_newer(tw->ts, tw->ts_recent, tw->rcv_nxt, seg)) {
+		tw_ack(sq, tw, 0);
+		return;
+	}
+	sl_tw_free(sq, tw);
+	open_anew(sq, seg, snd_nxt);
 }
 
 void sl_tw_segment(struct sluice_squeue *sq, struct sl_tw *tw, struct sl_seg *seg)

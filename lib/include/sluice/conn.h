@@ -56,8 +56,8 @@ struct sluice_upcalls {
 	void (*disconnected)(void *arg, sluice_conn_t c, int err);
 	void (*opctl)(void *arg, sluice_conn_t c, enum sluice_opctl op, uint64_t value);
 	/**
-	 * `avail` bytes are readable now (peek/consume/take in here or later). push: a PSH or the
-	 * end of a burst was seen. Return 0; or -ENOSPC, after take(): "taken, but no space above":
+	 * `avail` bytes are readable now (peek/consume/take in here or later): once for all that
+	 * came in one burst. push: a segment of the burst had PSH. Return 0; or -ENOSPC, after take(): "taken, but no space above":
 	 * the window is closed until clr_flowctrl().
 	 */
 	int (*recv)(void *arg, sluice_conn_t c, size_t avail, bool push);

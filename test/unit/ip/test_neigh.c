@@ -247,6 +247,33 @@ static void test_ageing(void **state)
 	ipt_free(t);
 }
 
+/* TCP heard nothing for long (R1): a neighbour that counts as reachable is asked all the same. */
+static void test_doubted(void **state)
+{
+	struct ipt *t = start(0);
+	struct sl_flow f = {0};
+	struct sl_key k = ipt_key(0, "10.0.0.1", 1, "10.0.0.2", 2);
+	uint8_t b[64];
+
+	sl_flow_init(&t->sq, &f, &k, SL_FLOW_CONN);
+	sl_flow_doubt(&t->sq, &f); /* no neighbour yet: nothing to doubt */
+	sl_flow_ready(&t->sq, &f, &k);
+	ipt_rx(t, 0, b, ipt_arp(b, 2, ipt_peer, "10.0.0.2", "10.0.0.1"));
+	assert_int_equal(sl_flow_ready(&t->sq, &f, &k), 0);
+	ipt_clear(t);
+	sl_flow_doubt(&t->sq, &f);
+	assert_int_equal(sl_flow_ready(&t->sq, &f, &k), 0); /* usable, and asked directly */
+	assert_int_equal(t->nout, 1);
+	sl_flow_doubt(&t->sq, &f); /* it is being asked */
+	assert_int_equal(sl_flow_ready(&t->sq, &f, &k), 0);
+	assert_int_equal(t->nout, 1);
+	ipt_advance(t, SLUICE_SEC(4)); /* no answer: another one is looked for */
+	assert_int_equal(t->sq.ctr.neigh_failed, 1);
+	assert_int_equal(sl_flow_ready(&t->sq, &f, &k), -EINPROGRESS);
+	sl_flow_fini(&t->sq, &f);
+	ipt_free(t);
+}
+
 static void test_full(void **state)
 {
 	struct ipt *t = start(0);
@@ -270,7 +297,7 @@ int main(void)
 	    cmocka_unit_test(test_dad), cmocka_unit_test(test_dad_arp_conflict),
 	    cmocka_unit_test(test_ns), cmocka_unit_test(test_waiting),
 	    cmocka_unit_test(test_failure), cmocka_unit_test(test_ageing),
-	    cmocka_unit_test(test_full)};
+	    cmocka_unit_test(test_doubted), cmocka_unit_test(test_full)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -61,6 +61,52 @@ static void syn_flood(void **state)
 	script_stop(s);
 }
 
+#define TUPLES 100000
+
+/* Chi squared of 256 classes: 255 on average, 22.6 the standard deviation. */
+static void assert_uniform(const uint32_t *class)
+{
+	double chi = 0, want = TUPLES / 256.0;
+
+	for (int i = 0; i < 256; i++)
+		chi += (class[i] - want) * (class[i] - want) / want;
+	if (chi > 255 + 5 * 22.6)
+		fail_msg("not uniform: chi squared %.0f", chi);
+}
+
+/*
+ * RFC 6528: the clock, plus what nobody can compute who has not the key. From one tuple to the next
+ * neither the high nor the low byte of the step says anything, nor does the number under another
+ * key.
+ */
+static void isn_is_keyed(void **state)
+{
+	struct script *s = script_start(NULL);
+	struct sl_key k = {.vrf = 0, .lport = htons(80)};
+	uint32_t high[256] = {0}, low[256] = {0}, other[256] = {0}, last = 0, iss, again;
+
+	k.laddr = sl_addr4(htonl(0x0a000001));
+	for (uint32_t i = 0; i < TUPLES; i++) {
+		k.raddr = sl_addr4(htonl(0x0a000009 + i / 50000));
+		k.rport = htons((uint16_t)(1024 + i % 50000));
+		iss = sl_tcp_iss(s->sq, &k);
+		high[(iss - last) >> 24]++;
+		low[(iss - last) & 255]++;
+		last = iss;
+		s->st->secret_iss.k[0] ^= 1; /* one bit of the key */
+		other[(sl_tcp_iss(s->sq, &k) - iss) >> 24]++;
+		s->st->secret_iss.k[0] ^= 1;
+	}
+	assert_uniform(high);
+	assert_uniform(low);
+	assert_uniform(other);
+	s->now += SLUICE_SEC(1);
+	script_settle(s);
+	again = sl_tcp_iss(s->sq, &k);
+	assert_int_equal(again - iss, 250000); /* a tick each 4 us */
+	script_stop(s);
+}
+
 static void half_open_segments(void **state)
 {
 	struct sluice_tunables t;
@@ -93,7 +139,8 @@ static void half_open_segments(void **state)
 	script_none(s);
 	IN(s, .flags = R, .seq = 10);
 	WANT(s, A, 1, 1, 0);
-	script_icmp(s, 3, 3, 0, 0); /* an entry ends by its timer, not by ICMP */
+	script_icmp(s, 3, 3, 1, 0); /* not of our SYN-ACK */
+	script_icmp(s, 3, 1, 0, 0); /* unreachable for now: its timer's to judge */
 	assert_int_equal(s->accepted, 0);
 	IN(s, .flags = F | A, .seq = 1, .ack = 1, .len = 12); /* all in one */
 	assert_int_equal(s->accepted, 1);
@@ -250,7 +297,7 @@ static void time_wait_reuse_passive(void **state)
 		assert_int_equal(script_out(s)->flags & R, R);
 		script_stop(s);
 	}
-	/* The user has not closed yet: the connection is his, a SYN is challenged. */
+	/* The user has not closed yet: for him the wait is over. */
 	{
 		struct script *s = script_start(NULL);
 
@@ -261,9 +308,13 @@ static void time_wait_reuse_passive(void **state)
 		STATE(s, TIME_WAIT);
 		script_forget(s);
 		s->now += SLUICE_MS(10);
-		IN(s, .flags = S, .seq = 0u - 100);
+		IN(s, .flags = S, .seq = 0u - 100, .ts_back = 1000);
 		WANT(s, A, 2, 2, 0);
 		STATE(s, TIME_WAIT);
+		IN(s, .flags = S, .seq = 0u - 100);
+		assert_int_equal(script_out(s)->flags, S | A);
+		STATE(s, CLOSED);
+		assert_int_equal(CTR(s, tcp_timewait_reused), 1);
 		script_stop(s);
 	}
 }
@@ -442,6 +493,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(syn_flood),
+	    cmocka_unit_test(isn_is_keyed),
 	    cmocka_unit_test(half_open_segments),
 	    cmocka_unit_test(plain_peers),
 	    cmocka_unit_test(time_wait_segments),
