@@ -469,6 +469,11 @@ static bool packet(struct line *l, struct wire_spec *p, bool out)
 			return false;
 		}
 	}
+	if (p->f[WF_frag].set) {
+		l->sc->cfg.eal = true;
+		if (p->f[WF_frag].lo < 8)
+			return fail(l, "fragments have 8 bytes at least");
+	}
 	if (p->icmp)
 		return true;
 	if (!p->f[WF_seq].set)
@@ -504,6 +509,7 @@ static const struct {
     {"refuse", 1, 1},
     {"no_space", 1, 1},
     {"no_accept", 1, 1},
+    {"no_errors", 1, 1},
     {"setsockopt", 2, 2},
     {"getsockopt", 1, 1},
     {"state", 1, 1},

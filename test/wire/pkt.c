@@ -196,6 +196,63 @@ static uint16_t build_icmp(struct wire_world *w, const struct wire_spec *p, uint
 	return (uint16_t)(ip + len);
 }
 
+/* Four bytes of option behind the IP header. Returns the packet's new length. */
+static uint16_t add_ip_option(struct wire_world *w, uint8_t *b, uint16_t len, uint8_t kind)
+{
+	uint32_t ip = w->cfg.ipv6 ? 40 : 20, n = w->cfg.ipv6 ? 8 : 4;
+	uint8_t *o = b + ip;
+
+	memmove(o + n, o, len - ip);
+	memset(o, 0, n);
+	if (w->cfg.ipv6) {
+		o[0] = b[6]; /* a destination options header: next, length, option */
+		o[2] = kind;
+		o[3] = 4;
+		b[6] = 60;
+		p16(b + 4, (uint16_t)(len - 40 + 8));
+		return (uint16_t)(len + 8);
+	}
+	o[0] = kind;
+	o[1] = 4;
+	o[2] = 4; /* where a route is recorded: full */
+	b[0] = 0x46;
+	p16(b + 2, (uint16_t)(len + 4));
+	p16(b + 10, 0);
+	p16(b + 10, fold(sum(b, 24, 0)));
+	return (uint16_t)(len + 4);
+}
+
+uint16_t wire_fragment(const struct wire_world *w, const uint8_t *b, uint16_t len, uint16_t size,
+    unsigned int n, uint8_t *to)
+{
+	uint32_t ip = w->cfg.ipv6 ? 40 : (b[0] & 15) * 4u, off = n * (size & ~7u), left;
+	bool more;
+
+	if (off >= len - ip)
+		return 0;
+	left = len - ip - off;
+	more = left > (size & ~7u);
+	left = more ? size & ~7u : left;
+	memcpy(to, b, ip);
+	if (w->cfg.ipv6) {
+		memset(to + 40, 0, 8);
+		to[40] = to[6];
+		to[6] = 44;
+		p16(to + 42, (uint16_t)(off | more));
+		to[47] = 77; /* identification */
+		memcpy(to + 48, b + 40 + off, left);
+		p16(to + 4, (uint16_t)(8 + left));
+		return (uint16_t)(48 + left);
+	}
+	memcpy(to + ip, b + ip + off, left);
+	p16(to + 2, (uint16_t)(ip + left));
+	to[5] = 77;
+	p16(to + 6, (uint16_t)(off / 8 | (more ? 0x2000 : 0)));
+	p16(to + 10, 0);
+	p16(to + 10, fold(sum(to, ip, 0)));
+	return (uint16_t)(ip + left);
+}
+
 uint16_t wire_build(struct wire_world *w, const struct wire_spec *p, uint8_t *b, size_t room)
 {
 	struct wire_flow *f = wire_flow(w, (uint16_t)val(p, WF_port, WIRE_PEER_PORT));
@@ -217,7 +274,7 @@ uint16_t wire_build(struct wire_world *w, const struct wire_spec *p, uint8_t *b,
 	p16(th + 2, (uint16_t)val(p, WF_to, f->port));
 	p32(th + 4, f->isn + seq);
 	p32(th + 8, p->flags & SL_TH_ACK || p->f[WF_ack].set ? f->iss + val(p, WF_ack, 0) : 0);
-	th[12] = (uint8_t)(val(p, WF_doff, (20 + opt) / 4) << 4);
+	th[12] = (uint8_t)(val(p, WF_doff, (20 + opt) / 4) << 4 | val(p, WF_rsv, 0));
 	th[13] = p->flags;
 	p16(th + 14, (uint16_t)val(p, WF_win, w->cfg.peer_win));
 	p16(th + 18, (uint16_t)val(p, WF_urg, 0));
@@ -229,6 +286,8 @@ uint16_t wire_build(struct wire_world *w, const struct wire_spec *p, uint8_t *b,
 	(void)write_ip(w, b, true, p->src, p->dst, IPPROTO_TCP, tcp, (uint8_t)val(p, WF_ttl, 64),
 	    (uint8_t)val(p, WF_tos, 0), &acc);
 	p16(th + 16, fold(sum(th, tcp, acc)) ^ (p->badsum ? 0x0100 : 0));
+	if (p->f[WF_ipopt].set)
+		return add_ip_option(w, b, (uint16_t)(ip + tcp), (uint8_t)val(p, WF_ipopt, 0));
 	return (uint16_t)(ip + tcp);
 }
 
@@ -277,6 +336,9 @@ static const char *read_options(
 		}
 		p += p[1];
 	}
+	for (; p < end; p++) /* RFC 9293 MUST-69 */
+		if (*p != 0)
+			return "the padding behind the stack's options is not zero";
 	return NULL;
 }
 
@@ -306,6 +368,7 @@ static const char *capture_tcp(
 	if (thl < 20 || thl > len)
 		return "a TCP header of the stack has a wrong length";
 	o->flags = th[13];
+	o->rsv = th[12] & 15;
 	o->port = g16(th);
 	o->peer_port = g16(th + 2);
 	f = wire_flow(w, o->peer_port);
@@ -344,6 +407,8 @@ const char *wire_capture(struct wire_world *w, const uint8_t *p, uint32_t len, s
 	l4 = len - ip;
 	proto = v6 ? p[6] : p[9];
 	o->ttl = v6 ? p[7] : p[8];
+	o->id = v6 ? 0 : g16(p + 4);
+	o->df = !v6 && (p[6] & 0x40) != 0;
 	o->tos = v6 ? (uint8_t)(p[0] << 4 | p[1] >> 4) : p[1];
 	if (v6 ? g16(p + 4) != l4 : g16(p + 2) != len)
 		return "the stack sent an IP header with a wrong length";
@@ -435,12 +500,16 @@ const char *wire_differs(
 		return "TTL";
 	if (off(p, WF_tos, k->tos))
 		return "TOS";
+	if (off(p, WF_df, k->df) || off(p, WF_id, k->id))
+		return "DF or identification";
 	if (p->icmp)
 		return p->type != k->type || p->code != k->code ? "type or code"
 		       : off(p, WF_mtu, k->mtu)                 ? "MTU"
 								: NULL;
 	if ((k->flags & ~ignored) != p->flags || (k->flags & p->clear) != 0)
 		return "flags";
+	if (k->rsv != val(p, WF_rsv, 0)) /* reserved: zero unless a script says otherwise */
+		return "reserved bits";
 	if (p->f[WF_port].set ? off(p, WF_port, k->peer_port) : k->peer_port != WIRE_PEER_PORT)
 		return "port of the peer";
 	if (off(p, WF_to, k->port))
@@ -504,6 +573,8 @@ void wire_pkt_text(const struct wire_pkt *o, char *b, size_t len)
 		fprintf(f, " to %u", o->port);
 	if (o->tos != 0)
 		fprintf(f, " tos %u", o->tos);
+	if (o->rsv != 0)
+		fprintf(f, " rsv %u", o->rsv);
 	fprintf(f, " [");
 	if (o->mss != 0)
 		fprintf(f, " mss %u", o->mss);

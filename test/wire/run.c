@@ -116,6 +116,7 @@ static const struct {
     {"SYNCNT", IPPROTO_TCP, TCP_SYNCNT},
     {"LINGER2", IPPROTO_TCP, TCP_LINGER2},
     {"USER_TIMEOUT", IPPROTO_TCP, TCP_USER_TIMEOUT},
+    {"FASTOPEN", IPPROTO_TCP, TCP_FASTOPEN},
     {"QUICKACK", IPPROTO_TCP, TCP_QUICKACK},
     {"KEEPALIVE", SOL_SOCKET, SO_KEEPALIVE},
     {"OOBINLINE", SOL_SOCKET, SO_OOBINLINE},
@@ -289,6 +290,11 @@ static int64_t call_no_space(struct run *r, struct wire_sock *k)
 	k->no_space = r->s->num[0] != 0;
 	return 0;
 }
+static int64_t call_no_errors(struct run *r, struct wire_sock *k)
+{
+	k->no_errors = r->s->num[0] != 0;
+	return 0;
+}
 static int64_t call_no_accept(struct run *r, struct wire_sock *k)
 {
 	k->no_accept = r->s->num[0] != 0;
@@ -316,6 +322,7 @@ static const struct {
     {"refuse", call_refuse, 0},
     {"no_space", call_no_space, 0},
     {"no_accept", call_no_accept, 0},
+    {"no_errors", call_no_errors, 0},
     {"setsockopt", call_set, 0},
     {"getsockopt", call_get, 0},
 };

@@ -46,7 +46,13 @@
 	X(rebase, "the peer's initial number moves by this much first (in only)") \
 	X(mtu, "ICMP: bytes 4 to 7") \
 	X(quote, "ICMP: sequence number of the quoted segment") \
-	X(quotelen, "ICMP: bytes of TCP header quoted (in only)")
+	X(quotelen, "ICMP: bytes of TCP header quoted (in only)") \
+	X(rsv, "the four bits beside the data offset") \
+	X(id, "IPv4: identification (out only)") \
+	X(df, "IPv4: the bit don't fragment (out only)") \
+	X(ipopt, "an IP option of this kind, 4 bytes (IPv6: in a destination options header; in only)") \
+	X(frag, "comes in IP fragments of so many bytes (in only)") \
+	X(lose, "number of the fragment that does not come (in only)")
 /* clang-format on */
 enum wire_field {
 #define X(name, doc) WF_##name,
@@ -95,7 +101,9 @@ struct wire_pkt {
 	uint64_t at;
 	bool icmp, syn_changed;
 	uint8_t type, code;
-	uint8_t flags, ttl, tos;
+	uint8_t flags, ttl, tos, rsv;
+	bool df;
+	uint16_t id;
 	uint16_t peer_port, port, win, urg, mss;
 	uint32_t seq, ack, len, mtu, raw_seq, raw_ack;
 	bool ts, sackok, bad_payload;
@@ -132,7 +140,7 @@ struct wire_sock {
 	char name[16]; /* "": accepted, and not named yet */
 	struct wire_world *w;
 	sluice_conn_t c;
-	bool hold, refuse, no_space, no_accept;
+	bool hold, refuse, no_space, no_accept, no_errors;
 	uint64_t got, said;
 	bool bad_byte; /* the application was given a byte that is not of the pattern */
 };
@@ -145,7 +153,7 @@ struct wire_event {
 };
 
 struct wire_config {
-	bool ipv6;
+	bool ipv6, eal; /* eal: reassembly has its tables in EAL's memory */
 	uint16_t mtu;
 	uint32_t isn, max_conns;
 	struct wire_opt peer[WIRE_OPTS]; /* options of a SYN of the peer that says nothing else */
@@ -201,6 +209,9 @@ int wire_counter_find(const char *name);
 uint8_t wire_byte(uint32_t at, bool of_peer);
 /** Writes the packet; returns its length. */
 uint16_t wire_build(struct wire_world *w, const struct wire_spec *p, uint8_t *b, size_t room);
+/** Fragment n of the packet in b, of `size` bytes each, to `to`; returns its length, 0: there is none. */
+uint16_t wire_fragment(const struct wire_world *w, const uint8_t *b, uint16_t len, uint16_t size,
+    unsigned int n, uint8_t *to);
 /** Takes a packet of the stack apart; NULL or what is wrong with it whatever was expected. */
 const char *wire_capture(struct wire_world *w, const uint8_t *p, uint32_t len, struct wire_pkt *o);
 /** NULL, or the first way in which o is not as described. */

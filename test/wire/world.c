@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <rte_eal.h>
+
 #include "wire.h"
 
 const char *const wire_event_names[WIRE_NEVENTS] = {
@@ -105,6 +107,8 @@ static void event(
 		    wire_event_names[kind], (long long)v);
 }
 
+static const struct sluice_upcalls upcalls, upcalls_no_errors;
+
 static int on_newconn(void *arg, sluice_conn_t l, sluice_conn_t eager, void **up_arg,
     const struct sluice_upcalls **up)
 {
@@ -119,6 +123,8 @@ static int on_newconn(void *arg, sluice_conn_t l, sluice_conn_t eager, void **up
 	s->hold = ls->hold;
 	s->no_space = ls->no_space;
 	*up_arg = s;
+	if (ls->no_errors)
+		*up = &upcalls_no_errors;
 	if (!ls->no_accept)
 		(void)sluice_accept(ls->w->st, l, eager);
 	event(ls, WE_NEWCONN, s, 0);
@@ -190,6 +196,13 @@ static const struct sluice_upcalls upcalls = {.size = sizeof(upcalls),
     .txq_full = on_full,
     .signal_oob = on_oob,
     .set_error = on_error,
+    .closed = on_closed};
+
+/* Of a listener with no_errors: whoever does not want error reports leaves the member out. */
+static const struct sluice_upcalls upcalls_no_errors = {.size = sizeof(upcalls_no_errors),
+    .disconnected = on_disconnected,
+    .opctl = on_opctl,
+    .recv = on_recv,
     .closed = on_closed};
 
 struct wire_sock *wire_find(struct wire_world *w, const char *name)
@@ -292,6 +305,15 @@ static const char *configure(struct wire_world *w)
 	return sluice_txn_commit(txn, NULL) == 0 ? NULL : "configuration refused";
 }
 
+static bool start_eal(void)
+{
+	char *argv[] = {(char[]){"wire"}, (char[]){"--no-huge"}, (char[]){"--no-shconf"},
+	    (char[]){"--no-pci"}, (char[]){"--no-telemetry"}, (char[]){"-m"}, (char[]){"64"},
+	    (char[]){"--log-level=1"}};
+
+	return rte_eal_init(RTE_DIM(argv), argv) >= 0;
+}
+
 const char *wire_start(struct wire_world *w, const struct wire_config *cfg)
 {
 	struct sluice_stack_params sp = {.size = sizeof(sp),
@@ -302,6 +324,8 @@ const char *wire_start(struct wire_world *w, const struct wire_config *cfg)
 	const char *why = "";
 	bool verbose = w->verbose;
 
+	if (cfg->eal && !start_eal())
+		return "no EAL";
 	memset(w, 0, sizeof(*w));
 	w->verbose = verbose;
 	w->cfg = *cfg;
@@ -394,21 +418,37 @@ struct wire_flow *wire_flow(struct wire_world *w, uint16_t peer_port)
 	return f;
 }
 
-void wire_inject(struct wire_world *w, const struct wire_spec *p)
+static void hold(struct wire_world *w, const uint8_t *b, uint16_t len)
 {
-	static uint8_t b[65536];
-	uint16_t len = wire_build(w, p, b, sizeof(b) - 1);
 	struct rte_mbuf *m = tp_exact(w->pool, b, len, 0);
 
-	if (m == NULL || len == 0) {
+	if (m == NULL || len == 0 || w->nheld == SL_BURST)
 		w->broken = "the script's packet could not be made";
-		return;
+	else
+		w->held[w->nheld++] = m;
+	if (w->broken != NULL)
+		rte_pktmbuf_free(m);
+}
+
+void wire_inject(struct wire_world *w, const struct wire_spec *p)
+{
+	static uint8_t b[65536], part[65536];
+	uint16_t len = wire_build(w, p, b, sizeof(b) - 16), n;
+
+	if (!p->f[WF_frag].set)
+		hold(w, b, len);
+	for (unsigned int i = 0; p->f[WF_frag].set && len > 0; i++) {
+		n = wire_fragment(w, b, len, (uint16_t)p->f[WF_frag].lo, i, part);
+		if (n == 0)
+			break;
+		if (!p->f[WF_lose].set || i != p->f[WF_lose].lo)
+			hold(w, part, n);
 	}
-	w->held[w->nheld++] = m;
 	if (p->hold && w->nheld < SL_BURST)
 		return;
 	/* What is not the stack's comes back. */
-	for (unsigned int i = 0, n = sluice_input(w->sq, 0, w->held, w->nheld, w->now); i < n; i++)
+	n = (uint16_t)sluice_input(w->sq, 0, w->held, w->nheld, w->now);
+	for (unsigned int i = 0; i < n; i++)
 		rte_pktmbuf_free(w->held[i]);
 	w->nheld = 0;
 	wire_settle(w);
