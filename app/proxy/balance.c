@@ -25,13 +25,26 @@ uint32_t balance_weight(const struct backend *b, uint64_t now)
 	return w > 0 ? (uint32_t)w : 1;
 }
 
-static bool usable(const struct backend *b)
+static bool in_service(const struct backend *b)
 {
-	return b->up && !b->gone && b->cfg.weight > 0 &&
+	return b->up && b->cfg.weight > 0 &&
 	       (b->cfg.max_connections == 0 || b->active < b->cfg.max_connections);
 }
 
-static struct backend *pick_roundrobin(struct pool *pl, uint64_t now, const struct backend *avoid)
+static bool usable(const struct backend *b, uint64_t now, uint64_t not_failed_since)
+{
+	return in_service(b) && b->failed_at < not_failed_since && now >= b->no_port_until;
+}
+
+bool balance_wants_port(const struct pool *pl, uint64_t now)
+{
+	for (unsigned int i = 0; i < pl->nbackends; i++)
+		if (in_service(pl->backend[i]) && now < pl->backend[i]->no_port_until)
+			return true;
+	return false;
+}
+
+static struct backend *pick_roundrobin(struct pool *pl, uint64_t now, uint64_t not_failed_since)
 {
 	struct backend *best = NULL;
 	int64_t sum = 0;
@@ -40,7 +53,7 @@ static struct backend *pick_roundrobin(struct pool *pl, uint64_t now, const stru
 		struct backend *b = pl->backend[i];
 		uint32_t w = balance_weight(b, now);
 
-		if (!usable(b) || b == avoid)
+		if (!usable(b, now, not_failed_since))
 			continue;
 		b->credit += w;
 		sum += w;
@@ -52,7 +65,7 @@ static struct backend *pick_roundrobin(struct pool *pl, uint64_t now, const stru
 	return best;
 }
 
-static struct backend *pick_leastconn(struct pool *pl, uint64_t now, const struct backend *avoid)
+static struct backend *pick_leastconn(struct pool *pl, uint64_t now, uint64_t not_failed_since)
 {
 	struct backend *best = NULL;
 	uint64_t best_weight = 1;
@@ -63,7 +76,7 @@ static struct backend *pick_leastconn(struct pool *pl, uint64_t now, const struc
 		struct backend *b = pl->backend[i];
 		uint64_t w = balance_weight(b, now);
 
-		if (!usable(b) || b == avoid)
+		if (!usable(b, now, not_failed_since))
 			continue;
 		/* (active + 1) / weight, without dividing */
 		if (best == NULL || (b->active + 1) * best_weight < (best->active + 1) * w) {
@@ -102,8 +115,8 @@ static uint64_t hash_client(const struct sockaddr_storage *ss)
 	    14695981039346656037ull, &((const struct sockaddr_in6 *)ss)->sin6_addr, 16);
 }
 
-static struct backend *pick_hash(struct pool *pl, const struct sockaddr_storage *client,
-    uint64_t now, const struct backend *avoid)
+static struct backend *pick_hash(
+    struct pool *pl, const struct sockaddr_storage *client, uint64_t now, uint64_t not_failed_since)
 {
 	uint64_t h = hash_client(client);
 	struct backend *best = NULL;
@@ -113,7 +126,7 @@ static struct backend *pick_hash(struct pool *pl, const struct sockaddr_storage 
 		struct backend *b = pl->backend[i];
 		double u, draw;
 
-		if (!usable(b) || b == avoid)
+		if (!usable(b, now, not_failed_since))
 			continue;
 		/* Uniform in (0, 1); -log(u) / weight is exponential with the weight as its rate,
 		 * and of such draws each is the smallest with a probability that is its share. */
@@ -127,23 +140,15 @@ static struct backend *pick_hash(struct pool *pl, const struct sockaddr_storage 
 	return best;
 }
 
-struct backend *balance_pick(struct pool *pl, const struct sockaddr_storage *client, uint64_t now,
-    const struct backend *avoid)
+struct backend *balance_pick(
+    struct pool *pl, const struct sockaddr_storage *client, uint64_t now, uint64_t not_failed_since)
 {
-	struct backend *b;
-
 	switch (pl->cfg.balance) {
 	case BALANCE_LEASTCONN:
-		b = pick_leastconn(pl, now, avoid);
-		break;
+		return pick_leastconn(pl, now, not_failed_since);
 	case BALANCE_HASH:
-		b = pick_hash(pl, client, now, avoid);
-		break;
+		return pick_hash(pl, client, now, not_failed_since);
 	default:
-		b = pick_roundrobin(pl, now, avoid);
-		break;
+		return pick_roundrobin(pl, now, not_failed_since);
 	}
-	if (b == NULL && avoid != NULL)
-		return balance_pick(pl, client, now, NULL);
-	return b;
 }

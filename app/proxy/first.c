@@ -52,7 +52,7 @@ static bool header(struct session *s, const uint8_t *p, size_t n)
 		return false;
 	}
 	sluice_consume(s->p->st, s->client.c, (size_t)len);
-	s->header_done = true;
+	s->header_due = false;
 	if (!h.local) {
 		s->src = h.src;
 		s->dst = h.dst;
@@ -88,7 +88,7 @@ static void choose(struct session *s, const uint8_t *p, size_t n)
 	if (pl == NULL)
 		session_end(s, REASON_NO_ROUTE);
 	else
-		session_connect(s, pl);
+		connect_begin(s, pl);
 }
 
 void first_run(struct session *s)
@@ -98,7 +98,7 @@ void first_run(struct session *s)
 	const uint8_t *p;
 	bool whole = gather(s, max, buf, &p, &n);
 
-	if (s->l->cfg.accept_proxy && !s->header_done) {
+	if (s->header_due) {
 		if (!header(s, p, n))
 			return;
 		whole = gather(s, max, buf, &p, &n);

@@ -76,8 +76,29 @@ void listener_unref(struct listener *l)
 {
 	if (--l->refs != 0)
 		return;
-	free(l->route);
+	listener_set_pools(l, NULL, NULL, 0);
 	free(l);
+}
+
+void listener_set_pools(
+    struct listener *l, struct pool *pl, struct route *route, unsigned int nroutes)
+{
+	struct route *was = l->route;
+	struct pool *was_pool = l->pool;
+	unsigned int nwas = l->nroutes;
+
+	if (pl != NULL)
+		pool_ref(pl);
+	for (unsigned int i = 0; i < nroutes; i++)
+		pool_ref(route[i].pool);
+	l->pool = pl;
+	l->route = route;
+	l->nroutes = nroutes;
+	if (was_pool != NULL)
+		pool_unref(was_pool);
+	for (unsigned int i = 0; i < nwas; i++)
+		pool_unref(was[i].pool);
+	free(was);
 }
 
 int listener_open(struct listener *l)

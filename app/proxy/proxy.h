@@ -6,7 +6,8 @@
  *	first.c      looks at its first bytes when the listener asks for that
  *	  proxyproto.c   the PROXY header, both ways
  *	  hook_sni.c, hook_host.c   which host does the client want?
- *	session.c    its life: connect, retry, time-outs, end
+ *	session.c    its life: states, time-outs, upcalls, end
+ *	connect.c    the way to a backend, and the next try when it fails
  *	relay.c      moves bytes and FINs between its two connections
  *	pool.c       backends that one kind of client may go to
  *	  balance.c      which of them
@@ -35,13 +36,14 @@ struct check;
 
 struct backend {
 	struct backend_config cfg;
-	struct pool *pool; /* whose member it is; gone: was */
+	struct pool *pool; /* whose member it is; NULL: no more in the configuration */
 	uint32_t refs;     /* the pool, and sessions on it */
-	bool gone;         /* no more in the configuration */
 	bool up;
-	uint32_t active;   /* connections to it, being made or made */
-	uint64_t up_since; /* 0: ever since */
-	int64_t credit;    /* of the round robin */
+	uint32_t active;        /* connections to it, being made or made */
+	uint64_t up_since;      /* 0: ever since */
+	uint64_t failed_at;     /* the last connect that failed; 0: none has */
+	uint64_t no_port_until; /* no local port to it was free a moment ago */
+	int64_t credit;         /* of the round robin */
 	uint64_t total, failed;
 	struct check *check; /* health.c; NULL: none runs */
 };
@@ -50,9 +52,8 @@ struct pool {
 	struct pool_config cfg;
 	struct backend **backend;
 	unsigned int nbackends;
-	unsigned int turn;        /* where equals are looked for first */
-	uint64_t port_wait_until; /* no local port was free a moment ago */
-	uint32_t refs;            /* configuration, sessions on their way to it */
+	unsigned int turn; /* where equals are looked for first */
+	uint32_t refs;     /* configuration, listeners, sessions on their way to it */
 };
 
 struct backend *backend_new(const struct backend_config *cfg);
@@ -68,10 +69,14 @@ bool backend_same(const struct backend *b, const struct backend_config *cfg);
 
 /** The weight that counts now, in 1/256 of the configured unit; 0: takes no new sessions. */
 uint32_t balance_weight(const struct backend *b, uint64_t now);
-/** Choose for a client; `avoid` (may be NULL) only when there is no other. NULL: none can be used.
- */
+/** Choose for a client, among those to which no connect has failed since then (ns); NOT_FAILED_EVER
+ * asks for all. NULL: there is none. */
+#define NOT_FAILED_EVER UINT64_MAX
 struct backend *balance_pick(struct pool *pl, const struct sockaddr_storage *client, uint64_t now,
-    const struct backend *avoid);
+    uint64_t not_failed_since);
+
+/** Is a backend passed over only because no local port to it is free? */
+bool balance_wants_port(const struct pool *pl, uint64_t now);
 
 /* ---- health.c ---- */
 
@@ -173,10 +178,15 @@ struct listener *listener_new(struct proxy *p, const struct listener_config *cfg
 void listener_unref(struct listener *l);
 int listener_open(struct listener *l);
 void listener_close(struct listener *l);
+/** Where its clients go from now on. It takes over route and what hangs on it, and refers to the
+ * pools for as long as it lives: a client whose first bytes have not come yet may outlive the
+ * configuration. */
+void listener_set_pools(
+    struct listener *l, struct pool *pl, struct route *route, unsigned int nroutes);
 /** The pool for a host, NULL: none. */
 struct pool *listener_route(const struct listener *l, const char *host);
 
-/* ---- session.c, first.c, relay.c ---- */
+/* ---- session.c, connect.c, first.c, relay.c ---- */
 
 enum session_state {
 	S_FIRST,   /* waits for first bytes */
@@ -203,16 +213,15 @@ struct session {
 	TAILQ_ENTRY(session) stalled; /* in p->stalled while a side is */
 	struct proxy *p;
 	struct listener *l;
-	struct pool *pool;      /* from its choice until S_RELAY */
-	struct backend *b;      /* while its connection lives */
-	struct backend *failed; /* the last one, only to be compared */
+	struct pool *pool; /* from its choice until S_RELAY */
+	struct backend *b; /* while its connection lives */
 	struct source *source;
 	struct side client, server;
 	enum session_state state;
 	enum reason reason;
 	uint8_t tries;
 	bool is_starved, is_stalled;
-	bool header_done;        /* the client's PROXY header has been read */
+	bool header_due;         /* a PROXY header must come first */
 	bool port_wait;          /* the last connect found no local port */
 	uint64_t started, phase; /* when it began, when its state did; ns */
 	uint64_t moved;          /* last progress */
@@ -230,8 +239,8 @@ TAILQ_HEAD(session_list, session);
 /** A client has come. 0, or -errno: it is refused. */
 int session_new(struct listener *l, sluice_conn_t c, struct session **out);
 extern const struct sluice_upcalls session_upcalls;
-/** Pool chosen: go and connect. */
-void session_connect(struct session *s, struct pool *pl);
+/** Go on to another state, whose time-out begins now. */
+void session_enter(struct session *s, enum session_state state);
 /** End it. DONE closes both connections in order, everything else resets what is left. */
 void session_end(struct session *s, enum reason why);
 /** The same for a session that may be ending in order: then it ends at once. */
@@ -239,6 +248,21 @@ void session_reset(struct session *s, enum reason why);
 /** The state has changed, or its time-outs. */
 void session_rearm(struct session *s);
 struct side *side_peer(struct side *d);
+/** Close it, or abort it. Nothing but `closed` comes from it any more. */
+void side_close(struct side *d, bool in_order);
+/** Its connection to a backend counts no more. */
+void session_leave_backend(struct session *s);
+
+/** Pool chosen: go and connect. */
+void connect_begin(struct session *s, struct pool *pl);
+/** The wait before the next try is over. */
+void connect_again(struct session *s);
+/** The try failed: its connection goes. */
+void connect_failed(struct session *s);
+/** It has gone: the next try, or the end. */
+void connect_retry(struct session *s);
+/** The PROXY header, if the pool wants one, as the first bytes. False: no buffer. */
+bool connect_send_header(struct session *s);
 
 /** More bytes, or the end of them, in S_FIRST. */
 void first_run(struct session *s);

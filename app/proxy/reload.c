@@ -219,18 +219,16 @@ static int plan_alloc(struct plan *n)
 
 static void backend_drop(struct proxy *p, struct backend *b)
 {
-	b->gone = true;
 	b->pool = NULL;
 	health_stop(p, b);
 	backend_unref(b);
 }
 
+/* Nobody new finds it. Clients that were on their way to it still arrive. */
 static void pool_drop(struct proxy *p, struct pool *pl)
 {
-	for (unsigned int i = 0; i < pl->nbackends; i++) {
-		pl->backend[i]->gone = true;
+	for (unsigned int i = 0; i < pl->nbackends; i++)
 		health_stop(p, pl->backend[i]);
-	}
 	pool_unref(pl);
 }
 
@@ -303,10 +301,8 @@ static void commit_listeners(struct proxy *p, struct plan *n)
 		if (l->cfg.backlog != c->listener[i].backlog)
 			(void)sluice_listen(p->st, l->c, (int)c->listener[i].backlog);
 		l->cfg = c->listener[i];
-		l->pool = l->cfg.pool < 0 ? NULL : n->pool[l->cfg.pool];
-		free(l->route);
-		l->route = n->route[i];
-		l->nroutes = n->nroutes[i];
+		listener_set_pools(
+		    l, l->cfg.pool < 0 ? NULL : n->pool[l->cfg.pool], n->route[i], n->nroutes[i]);
 	}
 }
 

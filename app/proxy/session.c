@@ -11,7 +11,7 @@
  * upcalls; their upper handle is the side, which knows its session. A connection that we closed or
  * aborted tells nothing any more but `closed`, so a session ends in two steps: session_end closes
  * what is open, and the last `closed` frees it. A failed connect does the same on its own side
- * only, and its `closed` begins the next try.
+ * only, and its `closed` begins the next try (connect.c).
  *
  * One timer per session watches the time-out of its state. It is not moved when bytes move: it
  * fires, sees that there was progress, and sleeps again. In S_RELAY a slow reader makes progress
@@ -96,9 +96,6 @@ static uint64_t due(const struct session *s)
 	return UINT64_MAX;
 }
 
-static void connect_again(struct session *s);
-static void connect_failed(struct session *s);
-
 static void on_timer(struct sluice_squeue *sq, void *arg)
 {
 	struct session *s = arg;
@@ -153,7 +150,7 @@ static void timer_off(struct session *s)
 	s->timer = 0;
 }
 
-static void enter(struct session *s, enum session_state state)
+void session_enter(struct session *s, enum session_state state)
 {
 	s->state = state;
 	s->phase = s->moved = now_of(s);
@@ -195,7 +192,7 @@ static void session_free(struct session *s)
 	free(s);
 }
 
-static void side_close(struct side *d, bool in_order)
+void side_close(struct side *d, bool in_order)
 {
 	struct sluice_stack *st = d->s->p->st;
 
@@ -215,6 +212,15 @@ static void pool_leave(struct session *s)
 	s->pool = NULL;
 }
 
+void session_leave_backend(struct session *s)
+{
+	if (s->b == NULL)
+		return;
+	s->b->active--;
+	backend_unref(s->b);
+	s->b = NULL;
+}
+
 void session_end(struct session *s, enum reason why)
 {
 	if (s->state == S_END)
@@ -224,7 +230,7 @@ void session_end(struct session *s, enum reason why)
 	relay_ended(s, why == REASON_DONE);
 	side_close(&s->client, why == REASON_DONE);
 	side_close(&s->server, why == REASON_DONE);
-	enter(s, S_END);
+	session_enter(s, S_END);
 }
 
 void session_reset(struct session *s, enum reason why)
@@ -237,160 +243,6 @@ void session_reset(struct session *s, enum reason why)
 		sluice_abort(s->p->st, s->server.c);
 }
 
-/* ---- the way to a backend ---- */
-
-static void backend_leave(struct session *s)
-{
-	if (s->b == NULL)
-		return;
-	s->b->active--;
-	backend_unref(s->b);
-	s->b = NULL;
-}
-
-static int set_sources(struct session *s, const struct backend *b)
-{
-	const struct source_range *r = &s->pool->cfg.source[b->cfg.addr.ss_family == AF_INET6];
-
-	return r->n == 0 ? 0 : sluice_set_sources(s->p->st, s->server.c, &r->first, r->n);
-}
-
-static int begin_connect(struct session *s, struct backend *b)
-{
-	const struct sockaddr_storage *a = &b->cfg.addr;
-	struct sluice_stack *st = s->p->st;
-	socklen_t len =
-	    a->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
-	int on = 1, rc;
-
-	rc = sluice_create(st, a->ss_family, SOCK_STREAM, IPPROTO_TCP, (uint32_t)s->pool->cfg.vrf,
-	    -1, &s->server.c);
-	if (rc != 0) {
-		s->server.c = SLUICE_CONN_NONE;
-		return rc;
-	}
-	rc = sluice_activate(st, s->server.c, &session_upcalls, &s->server);
-	if (rc == 0)
-		rc = set_sources(s, b);
-	if (rc == 0) /* what the client has sent at once goes on at once */
-		rc = sluice_setsockopt(st, s->server.c, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	if (rc == 0)
-		rc = sluice_connect(st, s->server.c, (const struct sockaddr *)a, len, NULL);
-	return rc == -EINPROGRESS ? 0 : rc;
-}
-
-/* The try failed: its connection goes, and when it has gone the next try begins. */
-static void connect_failed(struct session *s)
-{
-	if (!s->port_wait) {
-		COUNT(s->p, connect_failed);
-		s->b->failed++;
-	}
-	side_close(&s->server, false);
-}
-
-/* No try can be made. Ports come free as TIME_WAIT ends or becomes reusable. */
-static void wait_for_port(struct session *s)
-{
-	COUNT(s->p, port_waits);
-	if (now_of(s) - s->connect_began >= s->pool->cfg.connect_timeout)
-		session_end(s, REASON_NO_PORT);
-	else
-		enter(s, S_WAIT);
-}
-
-static void connect_to(struct session *s, struct backend *b)
-{
-	int rc;
-
-	s->b = b;
-	backend_ref(b);
-	b->active++;
-	b->total++;
-	strcpy(s->backend_name, b->cfg.name);
-	COUNT(s->p, connects);
-	rc = begin_connect(s, b);
-	s->port_wait = rc == -EADDRNOTAVAIL;
-	if (s->port_wait)
-		s->pool->port_wait_until = now_of(s) + s->pool->cfg.retry_delay;
-	enter(s, S_CONNECT);
-	if (s->state == S_END)
-		return;
-	if (s->server.c == SLUICE_CONN_NONE) {
-		backend_leave(s);
-		session_end(s, REASON_MEMORY);
-	} else if (rc != 0) {
-		connect_failed(s);
-	}
-}
-
-static void connect_next(struct session *s)
-{
-	struct backend *b;
-
-	/* That there is no port is a long search: one session makes it for all. */
-	s->port_wait = now_of(s) < s->pool->port_wait_until;
-	if (s->port_wait) {
-		wait_for_port(s);
-		return;
-	}
-	b = balance_pick(s->pool, &s->src, now_of(s), s->failed);
-	if (b == NULL)
-		session_end(s, REASON_NO_BACKEND);
-	else
-		connect_to(s, b);
-}
-
-static void connect_again(struct session *s)
-{
-	if (!s->port_wait)
-		COUNT(s->p, retries);
-	connect_next(s);
-}
-
-/* The connection of a failed try has gone. */
-static void retry(struct session *s)
-{
-	struct backend *b = s->b, *other;
-
-	s->failed = b;
-	backend_leave(s);
-	if (s->port_wait) {
-		wait_for_port(s);
-		return;
-	}
-	if (s->tries++ >= s->pool->cfg.retries) {
-		session_end(s, REASON_CONNECT_FAILED);
-		return;
-	}
-	other = balance_pick(s->pool, &s->src, now_of(s), s->failed);
-	if (other != NULL && other != s->failed) {
-		COUNT(s->p, retries);
-		connect_to(s, other);
-	} else {
-		enter(s, S_WAIT);
-	}
-}
-
-void session_connect(struct session *s, struct pool *pl)
-{
-	s->pool = pl;
-	pool_ref(pl);
-	s->connect_began = now_of(s);
-	connect_next(s);
-}
-
-static bool send_header(struct session *s)
-{
-	uint8_t buf[PROXY_HEADER_MAX];
-	size_t n;
-
-	if (s->pool->cfg.send_proxy == SEND_PROXY_OFF)
-		return true;
-	n = proxyproto_make(buf, (enum send_proxy)s->pool->cfg.send_proxy, &s->src, &s->dst);
-	return sluice_send_copy(s->p->st, s->server.c, buf, n, SLUICE_MSG_MORE) == (ssize_t)n;
-}
-
 /* ---- upcalls ---- */
 
 static void on_connected(void *arg, sluice_conn_t c, uint32_t connid)
@@ -400,12 +252,12 @@ static void on_connected(void *arg, sluice_conn_t c, uint32_t connid)
 
 	if (s->state != S_CONNECT)
 		return;
-	if (!send_header(s)) {
+	if (!connect_send_header(s)) {
 		session_end(s, REASON_MEMORY);
 		return;
 	}
 	COUNT(s->p, relayed);
-	enter(s, S_RELAY);
+	session_enter(s, S_RELAY);
 	if (s->state == S_RELAY) {
 		pool_leave(s);
 		relay_run(s);
@@ -475,11 +327,11 @@ static void on_closed(void *arg, sluice_conn_t c)
 	d->c = SLUICE_CONN_NONE;
 	d->closing = false;
 	if (d == &s->server && s->state == S_CONNECT) {
-		retry(s);
+		connect_retry(s);
 		return;
 	}
 	if (d == &s->server)
-		backend_leave(s);
+		session_leave_backend(s);
 	if (s->client.c == SLUICE_CONN_NONE && s->server.c == SLUICE_CONN_NONE)
 		session_free(s);
 	else if (s->state != S_END) /* the stack is being destroyed */
@@ -550,6 +402,7 @@ int session_new(struct listener *l, sluice_conn_t c, struct session **out)
 			return -ENOBUFS;
 		}
 	}
+	s->header_due = l->cfg.accept_proxy;
 	s->state = S_FIRST;
 	s->started = s->moved = now_of(s);
 	s->timer_at = due(s);
@@ -567,6 +420,6 @@ int session_new(struct listener *l, sluice_conn_t c, struct session **out)
 	COUNT(p, open);
 	*out = s;
 	if (l->cfg.hook == HOOK_NONE && !l->cfg.accept_proxy)
-		session_connect(s, l->pool);
+		connect_begin(s, l->pool);
 	return 0;
 }

@@ -26,6 +26,8 @@ cli=$prefix-c
 }
 link=
 tmp=
+# What may run in our namespaces.
+programs=(xfer sluice-httpd sluice-testtcp sluice-proxy curl wrk nginx openssl python3 dumpcap ping)
 
 skip() {
 	echo "skipped: $*"
@@ -48,7 +50,7 @@ cleanup() {
 		kill -KILL "$pid" 2>/dev/null || true
 		wait "$pid" 2>/dev/null || true
 	done
-	ns_kill "$prefix" xfer sluice-httpd sluice-testtcp curl python3 dumpcap ping
+	ns_kill "$prefix" "${programs[@]}"
 	ns_delete "$prefix"
 	[ -z "$tmp" ] || rm -rf "$tmp"
 }
@@ -60,7 +62,7 @@ remove_orphans() {
 		owner=${ns##*/"$family"-}
 		owner=${owner%-*}
 		[ ! -d "/proc/$owner" ] || continue
-		ns_kill "$family-$owner" xfer sluice-httpd sluice-testtcp curl python3 dumpcap ping
+		ns_kill "$family-$owner" "${programs[@]}"
 		ns_delete "$family-$owner"
 	done
 }

@@ -46,7 +46,7 @@ static struct sockaddr_storage client(uint32_t i)
 static unsigned int pick(uint32_t i, uint64_t now)
 {
 	struct sockaddr_storage ss = client(i);
-	struct backend *b = balance_pick(&pl, &ss, now, NULL);
+	struct backend *b = balance_pick(&pl, &ss, now, NOT_FAILED_EVER);
 
 	assert_non_null(b);
 	return (unsigned int)(b - be);
@@ -111,7 +111,7 @@ static void test_hash_shares(void **state)
 		unsigned int b = pick(i, 0);
 
 		((struct sockaddr_in *)&ss)->sin_port ^= 0x1234;
-		assert_ptr_equal(balance_pick(&pl, &ss, 0, NULL), &be[b]);
+		assert_ptr_equal(balance_pick(&pl, &ss, 0, NOT_FAILED_EVER), &be[b]);
 		hits[b]++;
 	}
 	for (unsigned int i = 0; i < 4; i++) {
@@ -205,20 +205,25 @@ static void test_unusable(void **state)
 	for (unsigned int k = 0; k < 3; k++) {
 		make(how[k], 4, NULL);
 		be[0].up = false;
-		be[1].gone = true;
+		be[1].no_port_until = 10;
 		be[2].cfg.max_connections = 3;
 		be[2].active = 3;
 		be[3].cfg.weight = 0;
-		assert_null(balance_pick(&pl, &ss, 0, NULL));
+		assert_null(balance_pick(&pl, &ss, 0, NOT_FAILED_EVER));
 		be[2].active = 2;
 		for (uint32_t i = 0; i < 10; i++)
 			assert_int_equal(pick(i, 0), 2);
-		/* What is to be avoided is better than nothing, and worse than anything. */
-		assert_ptr_equal(balance_pick(&pl, &ss, 0, &be[2]), &be[2]);
-		be[0].up = true;
-		assert_ptr_equal(balance_pick(&pl, &ss, 0, &be[2]), &be[0]);
+		be[0].up = true; /* one that failed is passed over, for who began before that */
+		be[0].failed_at = 5;
+		assert_ptr_equal(balance_pick(&pl, &ss, 0, 5), &be[2]);
+		be[2].failed_at = 6;
+		assert_null(balance_pick(&pl, &ss, 0, 5));
+		assert_ptr_equal(balance_pick(&pl, &ss, 0, 6), &be[0]);
+		assert_true(balance_wants_port(&pl, 9));
+		assert_false(balance_wants_port(&pl, 10));
+		assert_ptr_equal(balance_pick(&pl, &ss, 10, 5), &be[1]);
 		pl.nbackends = 0;
-		assert_null(balance_pick(&pl, &ss, 0, NULL));
+		assert_null(balance_pick(&pl, &ss, 0, NOT_FAILED_EVER));
 	}
 }
 

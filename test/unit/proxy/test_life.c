@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* All that surrounds the relaying: limits, time-outs, first bytes, health, reload, drain, memory.
- */
+/* All that surrounds the relaying: limits, time-outs, first bytes, health, drain, memory. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -39,42 +38,24 @@ static struct access_record ended(void)
 	return r;
 }
 
-static struct peer *idle_client(const char *addr)
-{
-	struct peer *p = trio_client(&t, addr, 80, 10, 0);
-
-	p->no_fin = true;
-	return p;
-}
-
-static void abort_clients(void)
-{
-	struct peer *p;
-
-	TAILQ_FOREACH (p, &t.clients, link)
-		trio_abort(p);
-	trio_run(&t, SLUICE_SEC(1));
-	assert_int_equal(t.nclients, 0);
-}
-
 /* ---- limits ---- */
 
 static void test_source_limit(void **state)
 {
 	start(LISTENER("max_per_source = 3\n") POOL("") BACKEND_OF("b", "p", "8080"));
 	for (int i = 0; i < 5; i++) {
-		idle_client("10.0.0.2");
-		idle_client("fd00::2"); /* the same host, another address */
+		trio_idle_client(&t, "10.0.0.2", 80);
+		trio_idle_client(&t, "fd00::2", 80); /* the same host, another address */
 	}
 	trio_run(&t, SLUICE_SEC(1));
 	assert_int_equal(t.nclients, 6);
 	assert_int_equal(t.proxy.n.refused_source, 4);
 	assert_int_equal(t.proxy.sources.n, 2);
-	abort_clients();
-	idle_client("10.0.0.2");
+	trio_abort_clients(&t);
+	trio_idle_client(&t, "10.0.0.2", 80);
 	trio_run(&t, SLUICE_SEC(1));
 	assert_int_equal(t.nclients, 1);
-	abort_clients();
+	trio_abort_clients(&t);
 	trio_stop(&t);
 }
 
@@ -83,7 +64,7 @@ static void test_session_limits(void **state)
 	start(LISTENER("max_connections = 4\n") POOL("") BACKEND_OF("b", "p",
 	    "8080") "[proxy.listener m]\nport = 81\npool = p\n[proxy.global]\nmax_sessions = 6\n");
 	for (int i = 0; i < 5; i++)
-		idle_client("10.0.0.2");
+		trio_idle_client(&t, "10.0.0.2", 80);
 	trio_run(&t, SLUICE_SEC(1));
 	assert_int_equal(t.proxy.n.refused_listener, 1);
 	for (int i = 0; i < 5; i++)
@@ -91,7 +72,7 @@ static void test_session_limits(void **state)
 	trio_run(&t, SLUICE_SEC(1));
 	assert_int_equal(t.proxy.n.refused_sessions, 3);
 	assert_int_equal(t.proxy.n.open, 6);
-	abort_clients();
+	trio_abort_clients(&t);
 	trio_stop(&t);
 }
 
@@ -100,12 +81,12 @@ static void test_backend_limit(void **state)
 	start(LISTENER("") POOL("") BACKEND_OF("b", "p", "8080") "max_connections = 2\n" BACKEND_OF(
 	    "c", "p", "8081") "max_connections = 1\n");
 	for (int i = 0; i < 4; i++)
-		idle_client("10.0.0.2");
+		trio_idle_client(&t, "10.0.0.2", 80);
 	trio_run(&t, SLUICE_SEC(1));
 	assert_int_equal(t.hits[0], 2);
 	assert_int_equal(t.hits[1], 1);
 	assert_int_equal(t.proxy.n.ended[REASON_NO_BACKEND], 1);
-	abort_clients();
+	trio_abort_clients(&t);
 	trio_stop(&t);
 }
 
@@ -218,7 +199,7 @@ static void test_linger_memory(void **state)
 	assert_in_range(t.proxy.n.ended[REASON_MEMORY], 2, 4);
 	assert_false(t.proxy.short_of_memory);
 	tp_set_limit(t.pool[BACKEND], 0);
-	abort_clients();
+	trio_abort_clients(&t);
 	trio_stop(&t);
 }
 
@@ -287,7 +268,7 @@ static void test_host_routing(void **state)
 	assert_int_equal(t.proxy.n.open, 4);
 	trio_run(&t, SLUICE_SEC(2));
 	assert_int_equal(t.proxy.n.ended[REASON_FIRST_TIMEOUT], 1);
-	abort_clients();
+	trio_abort_clients(&t);
 	trio_stop(&t);
 }
 
@@ -325,7 +306,7 @@ static void test_first_bytes_bounded(void **state)
 	}
 	trio_run(&t, SLUICE_MS(1));
 	assert_int_equal(t.proxy.n.ended[REASON_FIRST_BAD], 1);
-	abort_clients();
+	trio_abort_clients(&t);
 	trio_stop(&t);
 }
 
@@ -344,7 +325,7 @@ static void test_sni_routing(void **state)
 	assert_memory_equal(t.raw, hello, t.nraw);
 	raw_client("GET / HTTP/1.1\r\n", 16);
 	assert_int_equal(t.proxy.n.ended[REASON_FIRST_BAD], 1);
-	abort_clients();
+	trio_abort_clients(&t);
 	trio_stop(&t);
 }
 
@@ -414,7 +395,7 @@ static void test_proxy_in(void **state)
 	assert_int_equal(t.proxy.n.ended[REASON_FIRST_BAD], 1);
 	raw_client("GET / HTTP/1.1\r\n\r\n", 18); /* without one nobody comes in */
 	assert_int_equal(t.proxy.n.ended[REASON_FIRST_BAD], 2);
-	abort_clients();
+	trio_abort_clients(&t);
 	trio_stop(&t);
 }
 
@@ -430,7 +411,7 @@ static void test_proxy_in_bounded(void **state)
 	raw_client((const char *)v2, 128);
 	assert_int_equal(t.proxy.n.open, 1);
 	assert_int_equal(ended().reason, REASON_FIRST_BAD);
-	abort_clients();
+	trio_abort_clients(&t);
 	trio_stop(&t);
 }
 
@@ -514,104 +495,6 @@ static void test_health_and_reload(void **state)
 	trio_stop(&t);
 }
 
-/* ---- reload ---- */
-
-/** While 20 clients move data the configuration changes to and fro; none of them notices. */
-static void test_reload_under_load(void **state)
-{
-	static const char *const config[] = {
-	    LISTENER("") POOL("") BACKEND_OF("b", "p", "8080"),
-	    LISTENER("idle_timeout = 100s\n") POOL("balance = leastconn\n")
-		BACKEND_OF("c", "p", "8081") "[proxy.listener m]\nport = 81\npool = p\n",
-	    LISTENER("") POOL("") BACKEND_OF("b", "p", "8080") BACKEND_OF("c", "p", "8081"),
-	    "[proxy.listener m]\nport = 81\npool = q\n[proxy.pool q]\n" BACKEND_OF(
-		"b", "q", "8080"),
-	    "",
-	};
-	uint64_t started = 0;
-
-	start(config[0]);
-	for (int round = 0; round < 60; round++) {
-		if (round % 5 != 3 && round % 5 != 4)
-			for (int i = 0; i < 3; i++, started++)
-				trio_client(&t, "10.0.0.2", 80, 1000 + (uint64_t)round * 20000,
-				    (uint64_t)i * 50000);
-		trio_run(&t, SLUICE_MS(2)); /* their handshakes are done, their data is not */
-		trio_config(&t, config[(round + 1) % 5]);
-	}
-	assert_true(trio_finish(&t, SLUICE_SEC(60)));
-	assert_int_equal(t.done, started);
-	assert_int_equal(t.proxy.n.reloads, 61);
-	trio_stop(&t);
-}
-
-/** A configuration that cannot be is refused whole. */
-static void test_reload_refused(void **state)
-{
-	struct listener *l;
-	struct pool *pl;
-	sluice_conn_t c;
-	char err[256];
-
-	start(LISTENER("") POOL("") BACKEND_OF("b", "p", "8080"));
-	l = t.proxy.listener[0];
-	pl = t.proxy.pool[0];
-	c = l->c;
-	idle_client("10.0.0.2");
-	trio_run(&t, SLUICE_MS(100));
-	/* 10.0.0.77 is not ours: the listener before it was open already, and is closed again. */
-	assert_int_equal(
-	    trio_try_config(&t,
-		"[proxy.listener m]\nport = 81\npool = q\n[proxy.pool q]\n"
-		"[proxy.listener n]\naddress = 10.0.0.77\nport = 82\npool = q\n" BACKEND_OF(
-		    "c", "q", "8081"),
-		err),
-	    -EADDRNOTAVAIL);
-	assert_non_null(strstr(err, "5: listener n "));
-	assert_int_equal(
-	    trio_try_config(&t, "[proxy.global]\nmax_sessions = 100000\n", err), -EINVAL);
-	assert_non_null(strstr(err, "squeue.app_timers"));
-	assert_true(trio_try_config(&t, "[proxy.global]\nmax_sessions = x\n", err) < 0);
-	trio_run(&t, SLUICE_MS(100));
-	assert_int_equal(t.proxy.nlisteners, 1);
-	assert_int_equal(t.proxy.npools, 1);
-	assert_ptr_equal(t.proxy.listener[0], l);
-	assert_ptr_equal(t.proxy.pool[0], pl);
-	assert_true(t.proxy.listener[0]->c == c);
-	assert_int_equal(t.nclients, 1);
-	assert_int_equal(t.proxy.n.reloads_refused, 2);
-	trio_client(&t, "10.0.0.2", 80, 10, 10);
-	trio_client(&t, "10.0.0.2", 81, 10, 10);
-	trio_run(&t, SLUICE_MS(100));
-	assert_int_equal(t.done, 1);
-	assert_int_equal(t.failed, 1); /* nobody listens there */
-	abort_clients();
-	trio_config(&t, LISTENER("") POOL("") BACKEND_OF("b", "p", "8080")); /* and it goes on */
-	trio_stop(&t);
-}
-
-/** Health and counts outlive a reload; a backend that comes in a reload starts slowly. */
-static void test_reload_keeps(void **state)
-{
-	static const char *const base =
-	    LISTENER("") POOL("health_interval = 1s\nfall = 1\nslow_start = 10s\n")
-		BACKEND_OF("b", "p", "8080") BACKEND_OF("dead", "p", "9999");
-	char more[1000];
-
-	start(base);
-	idle_client("10.0.0.2");
-	trio_run(&t, SLUICE_SEC(3));
-	assert_false(backend(1)->up);
-	snprintf(more, sizeof(more), "%s%s", base, BACKEND_OF("new", "p", "8081"));
-	trio_config(&t, more);
-	assert_false(backend(1)->up);
-	assert_int_equal(backend(0)->active, 1);
-	assert_int_equal(balance_weight(backend(0), t.now), 256);
-	assert_true(balance_weight(backend(2), t.now) < 10);
-	abort_clients();
-	trio_stop(&t);
-}
-
 /* ---- the end ---- */
 
 static void test_drain(void **state)
@@ -620,8 +503,8 @@ static void test_drain(void **state)
 
 	start(LISTENER("") POOL("")
 		BACKEND_OF("b", "p", "8080") "[proxy.global]\ndrain_time = 10s\n");
-	p = idle_client("10.0.0.2");
-	idle_client("10.0.0.2");
+	p = trio_idle_client(&t, "10.0.0.2", 80);
+	trio_idle_client(&t, "10.0.0.2", 80);
 	trio_run(&t, SLUICE_MS(100));
 	proxy_drain(&t.proxy);
 	trio_client(&t, "10.0.0.2", 80, 10, 10);
@@ -665,7 +548,7 @@ static void test_stalled_order(void **state)
 	assert_ptr_equal(TAILQ_FIRST(&t.proxy.stalled), two);
 	assert_ptr_equal(TAILQ_LAST(&t.proxy.stalled, session_list), one);
 	assert_int_equal(t.proxy.nstalled, 2);
-	abort_clients();
+	trio_abort_clients(&t);
 	assert_int_equal(t.proxy.nstalled, 0);
 	trio_stop(&t);
 }
@@ -694,7 +577,7 @@ static void test_memory(void **state)
 		trio_run(&t, SLUICE_MS(100));
 	assert_int_equal(t.done, 1);
 	tp_set_limit(t.pool[CLIENT], 0);
-	abort_clients();
+	trio_abort_clients(&t);
 	trio_stop(&t);
 }
 
@@ -743,9 +626,6 @@ int main(void)
 	    cmocka_unit_test(test_health),
 	    cmocka_unit_test(test_health_silent),
 	    cmocka_unit_test(test_health_and_reload),
-	    cmocka_unit_test(test_reload_under_load),
-	    cmocka_unit_test(test_reload_refused),
-	    cmocka_unit_test(test_reload_keeps),
 	    cmocka_unit_test(test_drain),
 	    cmocka_unit_test(test_stalled_order),
 	    cmocka_unit_test(test_memory),

@@ -60,6 +60,19 @@ static void test_streams(void **state)
 	trio_stop(&t);
 }
 
+/** What arrives lies in the buffers that its sender filled: the proxy has moved them, not copied
+ * them. Only where a buffer had to be cut is there a copy of a part. */
+static void test_zero_copy(void **state)
+{
+	start(ONE_BACKEND);
+	trio_client(&t, "10.0.0.2", 80, 20000000, 20000000);
+	assert_true(trio_finish(&t, SLUICE_SEC(60)));
+	assert_int_equal(t.done, 1);
+	assert_int_equal(t.bytes, 40000000);
+	assert_true(t.in_place > t.bytes / 100 * 99);
+	trio_stop(&t);
+}
+
 /** The backend's FIN comes while the client still sends; what the client sends after it arrives. */
 static void test_server_fin_first(void **state)
 {
@@ -235,6 +248,28 @@ static void test_retry(void **state)
 	trio_stop(&t);
 }
 
+/** Of three backends only the last one that is tried answers, however they are chosen. */
+static void test_retry_all(void **state)
+{
+	static const char *const how[] = {"roundrobin", "leastconn", "hash"};
+	char config[600];
+
+	for (int i = 0; i < 3; i++) {
+		snprintf(config, sizeof(config), "%sbalance = %s\nretries = 2\n%s",
+		    "[proxy.listener l]\nport = 80\npool = p\n[proxy.pool p]\n", how[i],
+		    "[proxy.backend dead]\npool = p\naddress = 10.0.1.2\nport = 9999\n"
+		    "[proxy.backend dead2]\npool = p\naddress = 10.0.1.2\nport = 9998\nweight = 9\n"
+		    "[proxy.backend b]\npool = p\naddress = 10.0.1.2\nport = 8080\n");
+		start(config);
+		for (int k = 0; k < 20; k++)
+			trio_client(&t, k % 2 ? "10.0.0.2" : "fd00::2", 80, 1000, 1000);
+		assert_true(trio_finish(&t, SLUICE_SEC(10)));
+		assert_int_equal(t.done, 20);
+		assert_true(t.proxy.n.connect_failed > 0);
+		trio_stop(&t);
+	}
+}
+
 /** The only backend refuses: as many tries as the option says, then a reset. */
 static void test_refused(void **state)
 {
@@ -259,6 +294,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_streams),
+	    cmocka_unit_test(test_zero_copy),
 	    cmocka_unit_test(test_server_fin_first),
 	    cmocka_unit_test(test_families),
 	    cmocka_unit_test(test_client_aborts),
@@ -268,6 +304,7 @@ int main(void)
 	    cmocka_unit_test(test_back_pressure),
 	    cmocka_unit_test(test_client_back_pressure),
 	    cmocka_unit_test(test_retry),
+	    cmocka_unit_test(test_retry_all),
 	    cmocka_unit_test(test_refused),
 	};
 

@@ -52,8 +52,10 @@ static void leave(struct peer *p, bool abort)
 /* All said and all heard? */
 static void check_end(struct peer *p)
 {
-	if (!p->eof || !p->fin_sent || p->closing)
+	if (!p->eof || !p->fin_sent || p->closing || p->hold)
 		return;
+	if (!p->server && !p->struck && (p->got != p->to_get || p->sent != p->to_send))
+		p->t->cut_short++;
 	count_end(p, p->got == p->to_get && p->sent == p->to_send);
 	leave(p, false);
 }
@@ -128,17 +130,18 @@ static void take_bytes(struct peer *p, const uint8_t *b, size_t n)
 
 static void drain(struct peer *p)
 {
-	struct iovec iov[64];
-	int n;
+	const struct rte_mempool *theirs = p->t->pool[p->server ? CLIENT : BACKEND];
+	struct rte_mbuf *chain;
 
-	while (!p->hold && (n = sluice_peek(p->st, p->c, iov, 64)) > 0) {
-		size_t sum = 0;
+	while (!p->hold && sluice_take(p->st, p->c, SIZE_MAX, &chain) > 0) {
+		for (struct rte_mbuf *m = chain; m != NULL; m = m->next) {
+			struct rte_mbuf *owner = RTE_MBUF_CLONED(m) ? rte_mbuf_from_indirect(m) : m;
 
-		for (int i = 0; i < n; i++) {
-			take_bytes(p, iov[i].iov_base, iov[i].iov_len);
-			sum += iov[i].iov_len;
+			if (owner->pool == theirs)
+				p->t->in_place += m->data_len;
+			take_bytes(p, rte_pktmbuf_mtod(m, const uint8_t *), m->data_len);
 		}
-		assert_int_equal(sluice_consume(p->st, p->c, sum), 0);
+		rte_pktmbuf_free(chain);
 	}
 }
 
@@ -312,6 +315,24 @@ struct peer *trio_client(
 
 	trio_client_connect(p, addr, port);
 	return p;
+}
+
+struct peer *trio_idle_client(struct trio *t, const char *addr, uint16_t port)
+{
+	struct peer *p = trio_client(t, addr, port, 10, 0);
+
+	p->no_fin = true;
+	return p;
+}
+
+void trio_abort_clients(struct trio *t)
+{
+	struct peer *p;
+
+	TAILQ_FOREACH (p, &t->clients, link)
+		trio_abort(p);
+	trio_run(t, SLUICE_SEC(1));
+	assert_int_equal(t->nclients, 0);
 }
 
 void trio_release(struct peer *p)

@@ -48,7 +48,9 @@ struct trio {
 	unsigned int hits[8]; /* connections of each listener of the backend */
 	uint8_t raw[512];     /* what a raw server got first */
 	size_t nraw;
-	bool raw_server; /* servers keep bytes instead of reading a head */
+	bool raw_server;    /* servers keep bytes instead of reading a head */
+	uint64_t cut_short; /* clients that saw an end of stream too early, and nobody was struck */
+	uint64_t in_place;  /* bytes that peers got in the very buffers that their peer sent */
 };
 
 struct peer {
@@ -65,6 +67,7 @@ struct peer {
 	uint64_t id, to_send, sent, to_get, got;
 	int err;
 	bool counted;
+	bool struck; /* somebody did something to it or to its peer: it need not end well */
 };
 
 void trio_start(struct trio *t, const struct trio_params *p, bool access_log);
@@ -80,6 +83,9 @@ struct peer *trio_client(
 /** Not yet connected: for a prefix, or a source address. */
 struct peer *trio_client_new(struct trio *t, uint64_t up, uint64_t down);
 void trio_client_connect(struct peer *p, const char *addr, uint16_t port);
+/** A client whose few bytes have come and that stays. */
+struct peer *trio_idle_client(struct trio *t, const char *addr, uint16_t port);
+void trio_abort_clients(struct trio *t);
 void trio_release(struct peer *p); /* of hold */
 void trio_abort(struct peer *p);
 void trio_close(struct peer *p);
