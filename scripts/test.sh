@@ -5,6 +5,7 @@
 #   asan    clang with address and undefined behaviour sanitizers, fuzz corpora replayed: all suites but style
 #   clang   clang, warnings are errors: compiled only
 #   tsan    clang with the thread sanitizer: suite tsan
+#   fuzz    with --long: clang, libFuzzer, sanitizers: each fuzz target for SLUICE_FUZZ_SECONDS (120)
 # The last line is "N passed, M failed", summed over the builds; exit status 1 when anything failed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,7 +15,7 @@ usage() {
 	Usage: test.sh [--long] [--only BUILD]... [--no-setup]
 
 	  --long        1 GiB transfers and more seeds (SLUICE_LONG=1), time-outs times 10
-	  --only BUILD  gcc, asan, clang or tsan, instead of all four
+	  --only BUILD  gcc, asan, clang, tsan or fuzz, instead of the first four (all five with --long)
 	  --no-setup    do not look for missing packages
 	END
 }
@@ -32,9 +33,9 @@ while [ $# -gt 0 ]; do
 	esac
 	shift
 done
-only=${only:-gcc asan clang tsan}
+only=${only:-gcc asan clang tsan${long:+ fuzz}}
 for b in $only; do
-	case "$b" in gcc | asan | clang | tsan) ;; *) usage >&2; exit 2 ;; esac
+	case "$b" in gcc | asan | clang | tsan | fuzz) ;; *) usage >&2; exit 2 ;; esac
 done
 
 [ -z "$setup" ] || scripts/setup.sh test
@@ -95,7 +96,7 @@ for b in $only; do
 		;;
 	asan)
 		configure asan clang --werror -Db_sanitize=address,undefined -Db_lundef=false \
-		    -Doptimization=1 -Dfuzz=true -Dbench=false
+		    -Doptimization=1 -Dbench=false
 		compile asan
 		run asan --no-rebuild --no-suite style
 		;;
@@ -107,6 +108,11 @@ for b in $only; do
 		configure tsan clang --werror -Db_sanitize=thread -Db_lundef=false \
 		    -Doptimization=1 -Dbench=false
 		run tsan --suite tsan
+		;;
+	fuzz)
+		configure fuzz clang --werror -Db_sanitize=address,undefined -Db_lundef=false \
+		    -Doptimization=1 -Dlibfuzzer=true -Dbench=false
+		run fuzz --suite fuzzing
 		;;
 	esac
 done

@@ -11,6 +11,9 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* Prints what the inputs reached so far; false: something that the corpus must reach was not. */
+bool fuzz_report(void);
+
 /* The input that runs, for messages; replay.c counts it. */
 extern uint64_t fuzz_input_number;
 

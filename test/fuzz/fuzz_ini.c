@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * sluice_config_load on any bytes: it loads or it refuses with a reason and changes nothing; a file
- * that was loaded once loads again; and the stack comes down whole.
+ * sluice_config_load on any bytes: it loads, or it refuses with a reason and changes nothing (no
+ * tunable, no listener); a file that was loaded loads again without any change; an empty file takes
+ * all listeners back; and the stack comes down whole.
  */
+#include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include <rte_log.h>
 
 #include <sluice/sluice.h>
 
@@ -13,14 +17,36 @@
 #include "mpool.h"
 
 uint64_t fuzz_input_number;
+static unsigned int loaded, refused;
+
+/* The listeners as a program would have them: told of, less taken back. */
+struct seen {
+	unsigned int calls;
+	long open;
+};
 
 static int on_listener(void *arg, const struct sluice_ini_listener *l, bool add)
 {
-	unsigned int *n = arg;
+	struct seen *s = arg;
 
-	FUZZ_MUST(l->name != NULL && l->addr != NULL);
-	*n += add ? 1 : 0;
-	return *n % 8 == 7 ? -EADDRINUSE : 0;
+	FUZZ_MUST(l->name != NULL && l->port != 0);
+	if (add && ++s->calls % 8 == 7)
+		return -EADDRINUSE;
+	s->open += add ? 1 : -1;
+	FUZZ_MUST(s->open >= 0);
+	return 0;
+}
+
+/* All tunables in one number. */
+static uint64_t tunables_sum(struct sluice_stack *st)
+{
+	uint64_t sum = 0, v;
+
+	for (unsigned int i = 0; i < SLUICE_NTUNABLES; i++) {
+		FUZZ_MUST(sluice_tunable_get(st, sluice_tunable_info(i)->name, &v) == 0);
+		sum = sum * 1000003 + v;
+	}
+	return sum;
 }
 
 static void write_all(int fd, const uint8_t *data, size_t size)
@@ -44,10 +70,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct sluice_driver wire[2];
 	struct sluice_stack *st;
 	char path[64], err[160];
-	unsigned int n = 0;
-	uint64_t before, after;
+	struct seen seen = {0};
+	uint64_t before;
+	long open;
 	int fd, rc;
 
+	rte_log_set_global_level(RTE_LOG_EMERG);
 	p.hdr_pool = pool;
 	FUZZ_MUST(pool != NULL && sluice_stack_create(&p, &st, NULL) == 0);
 	FUZZ_MUST(sluice_wire_create(&wp, wire) == 0);
@@ -56,15 +84,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	FUZZ_MUST(fd >= 0);
 	write_all(fd, data, size);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	FUZZ_MUST(sluice_tunable_get(st, "ip.ttl", &before) == 0);
+	before = tunables_sum(st);
 	memset(err, 'x', sizeof(err));
-	rc = sluice_config_load(st, path, err, sizeof(err), on_listener, &n);
+	rc = sluice_config_load(st, path, err, sizeof(err), on_listener, &seen);
+	*(rc < 0 ? &refused : &loaded) += 1;
 	if (rc < 0) {
 		FUZZ_MUST(memchr(err, '\0', sizeof(err)) != NULL && err[0] != '\0');
-		FUZZ_MUST(sluice_tunable_get(st, "ip.ttl", &after) == 0 && before == after);
+		FUZZ_MUST(tunables_sum(st) == before && seen.open == 0);
 	} else {
-		rc = sluice_config_load(st, path, err, sizeof(err), NULL, NULL);
-		FUZZ_MUST(rc == 0);
+		open = seen.open, seen.calls = 7; /* one more would be seen */
+		before = tunables_sum(st);
+		rc = sluice_config_load(st, path, err, sizeof(err), on_listener, &seen);
+		FUZZ_MUST(rc == 0 && seen.open == open && seen.calls == 7);
+		FUZZ_MUST(tunables_sum(st) == before);
+		rc = sluice_config_load(st, "/dev/null", err, sizeof(err), on_listener, &seen);
+		FUZZ_MUST(rc == 0 && seen.open == 0);
 	}
 	for (unsigned int i = 0; i < 4; i++) {
 		FUZZ_MUST(sluice_squeue_poll(sluice_squeue(st, 0), SLUICE_SEC(1) + i, 0) >= 0);
@@ -76,4 +110,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	FUZZ_MUST(tp_out(pool) == 0);
 	tp_destroy(pool);
 	return 0;
+}
+
+bool fuzz_report(void)
+{
+	printf("loaded %u, refused %u\n", loaded, refused);
+	return loaded > 0 && refused > 0;
 }

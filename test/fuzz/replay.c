@@ -4,7 +4,7 @@
  * seed, some at random and some by changing a corpus file. Input number i depends on nothing but
  * seed, i and the corpus, so a failure is run again with --from i --runs 1.
  *
- *	fuzz_x [--runs n] [--from i] [--seed s] [--save file] [folder | file]...
+ *	replay_x [--runs n] [--from i] [--seed s] [--save file] [--must-reach] [folder | file]...
  */
 #include <dirent.h>
 #include <stdint.h>
@@ -29,6 +29,7 @@ struct replay {
 	unsigned int nfiles;
 	uint64_t seed, from, runs;
 	const char *save;
+	bool must_reach;
 };
 
 static uint64_t next(uint64_t *s)
@@ -160,6 +161,7 @@ int main(int argc, char **argv)
 {
 	static struct replay r = {.seed = 1};
 	static uint8_t buf[MAX_BYTES];
+	bool reached;
 
 	for (int i = 1; i < argc; i++) {
 		bool more = i + 1 < argc;
@@ -172,6 +174,8 @@ int main(int argc, char **argv)
 			r.seed = strtoull(argv[++i], NULL, 0);
 		} else if (more && strcmp(argv[i], "--save") == 0) {
 			r.save = argv[++i];
+		} else if (strcmp(argv[i], "--must-reach") == 0) {
+			r.must_reach = true;
 		} else if (add_path(&r, argv[i]) != 0) {
 			fprintf(stderr, "%s: cannot read\n", argv[i]);
 			return 2;
@@ -185,7 +189,12 @@ int main(int argc, char **argv)
 		run(&r, buf, make(&r, i, buf));
 	}
 	printf("%u files, %llu made inputs\n", r.nfiles, (unsigned long long)r.runs);
+	reached = fuzz_report();
 	for (unsigned int i = 0; i < r.nfiles; i++)
 		free(r.files[i].data);
+	if (r.must_reach && !reached) {
+		fprintf(stderr, "the corpus does not reach all that it must\n");
+		return 1;
+	}
 	return 0;
 }

@@ -78,7 +78,7 @@ SLUICE_API int sluice_addr_state(
  * Load an ini file (rte_cfgfile syntax; doc/configuration.md) and make the stack's configuration
  * equal to it, in one transaction: what the file does not have any more is removed, what is the
  * same is left alone. On error nothing changes and err holds "file:line: reason". Listeners of the
- * file are handed to `listener` (may be NULL) as (name, address, port, backlog, vrf).
+ * file are handed to `listener` (may be NULL) as (name, address or NULL, port, backlog, vrf).
  */
 struct sluice_ini_listener {
 	const char *name, *addr;
