@@ -135,8 +135,7 @@ void sl_tcp_established(struct sluice_squeue *sq, struct sl_conn *c)
 	if (c->rtx_shift > 0 && c->srtt == 0)
 		c->rto = SLUICE_SEC(3);
 	c->rtx_shift = 0;
-	if (c->soft_err == ETIMEDOUT)
-		c->soft_err = 0; /* of R1: it answers */
+	c->soft_err = 0; /* of ICMP or R1: it answers */
 	c->last_rcv = c->last_snd = sq->now;
 	c->first_unacked_at = 0;
 	sl_conn_timer_cancel(sq, c, SL_T_RTX);

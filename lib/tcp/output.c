@@ -341,7 +341,7 @@ static uint32_t may_send(
 	 * offered, or has been waited for long enough. */
 	if (len < avail)
 		return len >= c->max_sndwnd / 2 || c->force_push ? len : 0;
-	if (c->force_push || (c->flags & SL_C_FIN_QUEUED))
+	if (c->force_push || (c->flags & (SL_C_FIN_QUEUED | SL_C_URG_OUT)))
 		return len;
 	if (c->flags & (SL_C_MORE | SL_C_MSG_MORE)) {
 		if (!sl_conn_timer_armed(c, SL_T_PERSIST))

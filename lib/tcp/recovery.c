@@ -178,6 +178,7 @@ static void enter_recovery(struct sluice_squeue *sq, struct sl_conn *c)
 
 	c->flags |= SL_C_RECOVERY;
 	c->recover = c->snd_max;
+	c->rescued = false;
 	c->recoveries++;
 	SL_COUNT(sq, tcp_recoveries);
 	c->cc.prior_cwnd = c->cc.cwnd;
@@ -221,6 +222,35 @@ static void prr(struct sl_conn *c, uint32_t newly, bool safe)
 	c->cc.cwnd = pipe + (uint32_t)sndcnt;
 	if (c->cc.cwnd < c->mss)
 		c->cc.cwnd = c->mss;
+}
+
+/*
+ * RFC 6675 NextSeg: nothing is lost, nothing is new, and there is room. Then a hole below what was
+ * SACKed, though not deemed lost (3); else once the last segment, for a tail that is lost too is
+ * reported by nobody (4). Only when a retransmission was acknowledged: what was sent before it and
+ * has not arrived by then is hardly on its way.
+ */
+static void nothing_else(struct sl_conn *c)
+{
+	struct sl_rec *r = c->rec_head;
+
+	if (c->pipe_lost > 0 || c->snd_nxt != sl_snd_end(c) || sl_pipe(c) + c->mss > c->cc.cwnd)
+		return;
+	while (r != NULL && (r->flags & (SL_REC_SACKED | SL_REC_RETRANS)))
+		r = r->next;
+	if (r != NULL && seq_lt(r->start, c->high_sacked)) {
+		mark_lost(c, r);
+	} else if (!c->rescued && c->rec_tail != NULL) {
+		c->rescued = true;
+		mark_lost(c, c->rec_tail);
+	}
+}
+
+static void sack_recovery(struct sl_conn *c, uint32_t newly, bool advanced, bool more_lost)
+{
+	prr(c, newly, advanced && !more_lost); /* SafeACK of RFC 9937 */
+	if (advanced)
+		nothing_else(c);
 }
 
 static void leave_recovery(struct sluice_squeue *sq, struct sl_conn *c)
@@ -372,12 +402,11 @@ static void partial_ack(struct sl_conn *c, uint32_t acked)
 		c->cc.cwnd = c->mss;
 }
 
-/* The silence that was told at R1 is over. */
+/* It goes on: what ICMP or R1 said of the path says nothing any more of why it might end. */
 static void heard(struct sl_conn *c)
 {
 	c->rtx_silent = 0;
-	if (c->soft_err == ETIMEDOUT)
-		c->soft_err = 0;
+	c->soft_err = 0;
 }
 
 static void advance(struct sluice_squeue *sq, struct sl_conn *c, const struct sl_seg *seg)
@@ -541,9 +570,9 @@ bool sl_ack_process(struct sluice_squeue *sq, struct sl_conn *c, const struct sl
 		if (c->flags & SL_C_SACK)
 			find_losses(c);
 		maybe_recover(sq, c);
-		/* SafeACK of RFC 9937: progress, and no further loss. */
 		if ((c->flags & SL_C_RECOVERY) && (c->flags & SL_C_SACK))
-			prr(c, (uint32_t)(c->delivered - before), advanced && c->pipe_lost <= lost);
+			sack_recovery(
+			    c, (uint32_t)(c->delivered - before), advanced, c->pipe_lost > lost);
 	}
 	if (advanced || news ||
 	    c->pipe_lost > 0) /* SACKed bytes have left the pipe: others may go */

@@ -42,7 +42,8 @@ void sl_sendq_append(struct sluice_squeue *sq, struct sl_conn *c, struct rte_mbu
 	c->sndq_bytes += len;
 	if (flags & SLUICE_MSG_OOB) {
 		c->snd_up = c->snd_una + c->sndq_bytes;
-		c->flags |= SL_C_URG_OUT;
+		/* The pointer leaves at once, in an ACK if nothing else may go (RFC 9293 3.8.5). */
+		c->flags |= SL_C_URG_OUT | SL_C_ACK_NOW;
 	}
 	if (flags & SLUICE_MSG_MORE)
 		c->flags |= SL_C_MSG_MORE;

@@ -239,6 +239,7 @@ struct sl_conn {
 	bool cwnd_stopped; /* cwnd held data back when cwnd_stop_seq was snd_max */
 	uint32_t cwnd_stop_seq;
 	uint8_t rtx_silent; /* time-outs since the peer was heard, up to R1 (RFC 9293 3.8.3) */
+	bool rescued;       /* this recovery has resent the tail (RFC 6675 NextSeg 4) */
 	uint8_t force_push; /* the hold of MSG_MORE or cork is over: send the partial segment */
 	uint32_t zc_out;    /* external sends not yet let go: `closed` waits for them */
 };
