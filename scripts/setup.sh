@@ -67,9 +67,11 @@ finish() {
 	rm -f "$log"
 }
 trap finish EXIT
-if [ ! -e "$policy" ]; then
+# One that a killed run of ours has left is ours to remove.
+mark="# scripts/setup.sh of sluice"
+if [ ! -e "$policy" ] || grep -qxF "$mark" "$policy"; then
 	made_policy=1
-	printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee "$policy" >/dev/null
+	printf '#!/bin/sh\n%s\nexit 101\n' "$mark" | "${sudo[@]}" tee "$policy" >/dev/null
 	"${sudo[@]}" chmod 755 "$policy"
 fi
 

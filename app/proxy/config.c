@@ -543,6 +543,23 @@ void config_free(struct config *c)
 	free(c);
 }
 
+int config_backend_set(struct backend_config *b, const char *name, const char *value)
+{
+	const struct option *o = backend_options;
+	unsigned int i = 0;
+	uint64_t v;
+	int rc;
+
+	while (i < DIM(backend_options) && strcmp(o[i].name, name) != 0)
+		i++;
+	if (i == DIM(backend_options) || strcmp(name, "port") == 0)
+		return -ENOENT;
+	rc = parse_value(&o[i], value, &v);
+	if (rc == 0)
+		((uint64_t *)b)[i] = v;
+	return rc;
+}
+
 /* ---- help ---- */
 
 /* A default as the file would say it. */

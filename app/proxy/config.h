@@ -88,6 +88,8 @@ struct config {
 int config_parse(
     const char *text, size_t len, const char *name, struct config **out, char *err, size_t errlen);
 void config_free(struct config *c);
+/** Change one value of a backend, but its port: 0, -ENOENT, -ERANGE, -EINVAL. */
+int config_backend_set(struct backend_config *b, const char *name, const char *value);
 /** One line for each option, for --help. */
 void config_help(void (*line)(void *arg, const char *text), void *arg);
 

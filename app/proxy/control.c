@@ -49,6 +49,14 @@ static int64_t do_dump(
 	return (int64_t)proxy_dump(&g->proxy, (char *)(uintptr_t)a->a[0], a->a[1]);
 }
 
+static int64_t do_set(
+    struct sluice_squeue *sq, sluice_conn_t c, const struct sluice_args *a, void *arg)
+{
+	char **word = (char **)(uintptr_t)a->a[0];
+
+	return proxy_set(&((struct program *)arg)->proxy, word[0], word[1], word[2], word[3]);
+}
+
 static const struct {
 	const char *name;
 	sluice_op_fn fn;
@@ -57,6 +65,7 @@ static const struct {
     [OP_DRAIN] = {"proxy_drain", do_drain},
     [OP_STOP] = {"proxy_stop", do_stop},
     [OP_DUMP] = {"proxy_dump", do_dump},
+    [OP_SET] = {"proxy_set", do_set},
 };
 
 static int64_t call(struct program *g, enum op op, uint64_t a0, uint64_t a1, uint64_t a2)
@@ -199,6 +208,22 @@ static int load_config(struct program *g)
 
 /* ---- what is told ---- */
 
+/* A new file of the same name, for those who rotate them. */
+static void reopen_log(struct program *g)
+{
+	FILE *f;
+
+	if (g->log == NULL || g->log == stdout)
+		return;
+	f = fopen(g->o.log, "ae");
+	if (f == NULL) {
+		app_err("%s: %s; the log goes on in the old file", g->o.log, strerror(errno));
+		return;
+	}
+	fclose(g->log);
+	g->log = f;
+}
+
 static void write_log(struct program *g)
 {
 	struct access_record r;
@@ -273,7 +298,49 @@ static int telemetry_counters(const char *cmd, const char *params, struct rte_te
 	return 0;
 }
 
+/* "POOL/BACKEND,NAME=VALUE" in four words, in place. */
+static bool set_words(char *text, char *word[4])
+{
+	static const char sep[3] = {'/', ',', '='};
+
+	word[0] = text;
+	for (unsigned int i = 0; i < 3; i++) {
+		char *end = strchr(word[i], sep[i]);
+
+		if (end == NULL)
+			return false;
+		*end = '\0';
+		word[i + 1] = end + 1;
+	}
+	return true;
+}
+
+static int telemetry_set(const char *cmd, const char *params, struct rte_tel_data *d)
+{
+	struct program *g = telemetry_of;
+	char text[256], *word[4];
+	int rc = -EINVAL;
+
+	snprintf(text, sizeof(text), "%s", params != NULL ? params : "");
+	if (!set_words(text, word))
+		return -EINVAL;
+	pthread_mutex_lock(&g->lock);
+	if (g->serves)
+		rc = (int)call(g, OP_SET, (uintptr_t)word, 0, 0);
+	pthread_mutex_unlock(&g->lock);
+	rte_tel_data_start_dict(d);
+	rte_tel_data_add_dict_string(d, "result", rc == 0 ? "ok" : strerror(-rc));
+	return 0;
+}
+
 /* ---- the control thread ---- */
+
+void control_ends(struct program *g)
+{
+	pthread_mutex_lock(&g->lock);
+	g->serves = false;
+	pthread_mutex_unlock(&g->lock);
+}
 
 void control_signals(sigset_t *set)
 {
@@ -289,6 +356,7 @@ static void end_now(struct program *g)
 {
 	struct timespec ms = {.tv_nsec = 1000000};
 
+	control_ends(g);
 	call(g, OP_STOP, 0, 0, 0);
 	for (unsigned int i = 0;
 	     i < 1000 && __atomic_load_n(&g->proxy.n.open, __ATOMIC_RELAXED) > 0; i++)
@@ -309,11 +377,14 @@ void *control(void *arg)
 		app_stop = 1;
 		return NULL;
 	}
+	g->serves = true;
 	printf("sluice-proxy: ready\n");
 	fflush(stdout);
 	while (!app_stop) {
 		int sig = sigtimedwait(&set, NULL, &period);
 
+		if (sig == SIGHUP)
+			reopen_log(g);
 		if ((sig == SIGINT || sig == SIGTERM) && draining)
 			end_now(g);
 		else if (sig == SIGINT || sig == SIGTERM)
@@ -340,6 +411,10 @@ int control_register(struct program *g)
 	telemetry_of = g;
 	if (rte_telemetry_register_cmd("/sluice_proxy/counters", telemetry_counters,
 		"Counters of the proxy. No parameters.") != 0)
+		app_err("no telemetry");
+	if (rte_telemetry_register_cmd("/sluice_proxy/set", telemetry_set,
+		"Changes a backend until the next reload: POOL/BACKEND,NAME=VALUE, as in the "
+		"file.") != 0)
 		app_err("no telemetry");
 	return 0;
 }

@@ -3,6 +3,7 @@
 #ifndef PROXY_CONTROL_H
 #define PROXY_CONTROL_H
 
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 
@@ -29,6 +30,7 @@ enum op {
 	OP_DRAIN,
 	OP_STOP,
 	OP_DUMP,
+	OP_SET,
 	NOPS
 };
 
@@ -40,12 +42,16 @@ struct program {
 	int good;  /* memory file with the configuration that holds, -1: none */
 	FILE *log; /* NULL: none */
 	int rc;
+	pthread_mutex_t lock; /* of what follows, against the telemetry's threads */
+	bool serves;          /* the squeue runs, and will until this is false */
 };
 
 /** Register the operations, before the first pass. 0 or -errno. */
 int control_register(struct program *g);
 /** The thread; its argument is the program. It sets app_stop at its end, and g->rc. */
 void *control(void *g);
+/** From here on nothing but the control thread and main may call the squeue. */
+void control_ends(struct program *g);
 /** Signals that are the control thread's. */
 void control_signals(sigset_t *set);
 /** Counters that are not 0, and listeners and backends (while the squeue runs). */

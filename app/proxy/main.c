@@ -308,7 +308,7 @@ static int open_log(struct program *g)
 
 int main(int argc, char **argv)
 {
-	static struct program g = {.good = -1};
+	static struct program g = {.good = -1, .lock = PTHREAD_MUTEX_INITIALIZER};
 	struct sluice_tunables tunables;
 	struct app_args a;
 	pthread_t thread;
@@ -340,6 +340,7 @@ int main(int argc, char **argv)
 	if (rc == 0) {
 		rc =
 		    sluice_squeue_run(sluice_squeue(g.stack.st, 0), g.o.idle, &app_stop, app_clock);
+		control_ends(&g);
 		app_stop = 1;
 		pthread_join(thread, NULL);
 		sluice_squeue_release(sluice_squeue(g.stack.st, 0));

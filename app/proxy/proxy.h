@@ -318,6 +318,10 @@ struct sluice_app proxy_app(struct proxy *p);
 /** Make a running proxy what the configuration says, or leave it as it is: -errno and a text. On
  * the squeue, or while nobody polls. Live sessions go on. */
 int proxy_apply(struct proxy *p, const struct config *c, char *err, size_t errlen);
+/** Change one value of a backend until the next proxy_apply; live sessions go on. 0, -ENOENT: no such
+ * pool, backend or value, -EINVAL, -ERANGE. On the squeue. */
+int proxy_set(
+    struct proxy *p, const char *pool, const char *backend, const char *name, const char *value);
 /** No new clients; what lives has cfg.drain_time. On the squeue. */
 void proxy_drain(struct proxy *p);
 /** Reset everything at once; nothing new begins. On the squeue, or after its last pass. */

@@ -375,6 +375,17 @@ int proxy_apply(struct proxy *p, const struct config *c, char *err, size_t errle
 	return 0;
 }
 
+int proxy_set(
+    struct proxy *p, const char *pool, const char *backend, const char *name, const char *value)
+{
+	struct pool *pl = find_pool(p, pool);
+
+	for (unsigned int i = 0; pl != NULL && i < pl->nbackends; i++)
+		if (strcmp(pl->backend[i]->cfg.name, backend) == 0)
+			return config_backend_set(&pl->backend[i]->cfg, name, value);
+	return -ENOENT;
+}
+
 /* ---- the end ---- */
 
 static void reset_all(struct proxy *p, enum reason why)

@@ -129,6 +129,35 @@ static void test_reload_keeps(void **state)
 	trio_stop(&t);
 }
 
+/** One value of a backend is changed, until the next reload; a wrong one is refused. */
+static void test_set(void **state)
+{
+	static const char *const base =
+	    LISTENER("") POOL("") BACKEND_OF("b", "p", "8080") BACKEND_OF("c", "p", "8081");
+
+	start(base);
+	trio_idle_client(&t, "10.0.0.2", 80);
+	trio_run(&t, SLUICE_MS(10));
+	assert_int_equal(t.hits[0], 1);
+	assert_int_equal(proxy_set(&t.proxy, "p", "b", "weight", "0"), 0);
+	for (int i = 0; i < 10; i++)
+		trio_client(&t, "10.0.0.2", 80, 10, 10);
+	assert_false(trio_finish(&t, SLUICE_SEC(1))); /* the first one stays */
+	assert_int_equal(t.hits[0], 1);
+	assert_int_equal(t.hits[1], 10);
+	assert_int_equal(t.nclients, 1);
+	assert_int_equal(proxy_set(&t.proxy, "p", "b", "weight", "257"), -ERANGE);
+	assert_int_equal(proxy_set(&t.proxy, "p", "b", "weight", "x"), -EINVAL);
+	assert_int_equal(proxy_set(&t.proxy, "p", "b", "port", "1"), -ENOENT);
+	assert_int_equal(proxy_set(&t.proxy, "p", "d", "weight", "1"), -ENOENT);
+	assert_int_equal(proxy_set(&t.proxy, "q", "b", "weight", "1"), -ENOENT);
+	assert_int_equal(backend(0)->cfg.weight, 0);
+	trio_config(&t, base);
+	assert_int_equal(backend(0)->cfg.weight, 1);
+	trio_abort_clients(&t);
+	trio_stop(&t);
+}
+
 /** A client says what it wants after its listener, the route and the pool have gone from the
  * configuration: it gets there all the same. */
 static void test_first_bytes_outlive(void **state)
@@ -226,6 +255,7 @@ int main(void)
 	    cmocka_unit_test(test_reload_under_load),
 	    cmocka_unit_test(test_reload_refused),
 	    cmocka_unit_test(test_reload_keeps),
+	    cmocka_unit_test(test_set),
 	    cmocka_unit_test(test_first_bytes_outlive),
 	    cmocka_unit_test(test_first_bytes_as_promised),
 	    cmocka_unit_test(test_connect_outlives),
