@@ -82,7 +82,7 @@ cleanup() {
 	done
 	ns_kill "$prefix" "${programs[@]}" curl wrk ping
 	ns_delete "$prefix"
-	rm -rf "$www" "${state:?}"/*
+	rm -rf "$www" "${state:?}"/* /run/dpdk/$prefix
 }
 
 finish() {

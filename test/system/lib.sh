@@ -52,6 +52,7 @@ cleanup() {
 	done
 	ns_kill "$prefix" "${programs[@]}"
 	ns_delete "$prefix"
+	rm -rf "/run/dpdk/$prefix"
 	[ -z "$tmp" ] || rm -rf "$tmp"
 }
 
@@ -64,6 +65,7 @@ remove_orphans() {
 		[ ! -d "/proc/$owner" ] || continue
 		ns_kill "$family-$owner" "${programs[@]}"
 		ns_delete "$family-$owner"
+		rm -rf "/run/dpdk/$family-$owner"
 	done
 }
 

@@ -175,6 +175,28 @@ reloads() {
 	echo "$link: $n reloads under load: no request lost"
 }
 
+# One value of a backend by telemetry; the access log in a new file after SIGHUP.
+changes() {
+	local n
+	configuration ab >"$tmp/proxy.ini"
+	reload
+	is '{"/sluice_proxy/set":{"result":"ok"}}' telemetry /sluice_proxy/set,web/b,weight=0
+	is '{"/sluice_proxy/set":{"result":"No such file or directory"}}' telemetry /sluice_proxy/set,web/z,weight=0
+	mv "$tmp/access" "$tmp/access.1"
+	configuration ab | sed 's/^port = 8081$/&\nweight = 0/' >"$tmp/proxy.ini"
+	reload
+	for ((n = 0; n < 6; n++)); do
+		get -o /dev/null "http://$ours4/small" || die "nothing is served after a change"
+	done
+	wait_until 5 eval "[ \$(grep -c ' web a .* end=done' '$tmp/access') = 6 ]" || die "b has weight 0 and is used, or the log is in no new file"
+	cat "$tmp/access" >>"$tmp/access.1"
+	mv "$tmp/access.1" "$tmp/access"
+	configuration a >"$tmp/proxy.ini"
+	reload
+	telemetry /sluice_proxy/counters | grep -q '"ended_done": *[1-9]' || die "no counters in telemetry"
+	echo "$link: changes by telemetry, log in a new file: well"
+}
+
 # One request each, to one address and port of the backend, more than it has ports: --long does 200,000.
 short_connections() {
 	local want=${SLUICE_LONG:+200000} before after
@@ -193,8 +215,9 @@ short_connections() {
 # The listener is gone at once, the transfer goes on to its end, and the program ends with it.
 drain() {
 	start_in "$cli" "$tmp" curl curl -gsf --limit-rate "$((mib * 1048576 / 6))" -o "$tmp/slow" "http://$ours4/big"
-	local curl=$started
+	local curl=$started lines
 	wait_until 15 test -s "$tmp/slow" || die "the slow client gets nothing"
+	lines=$(wc -l <"$tmp/proxy.log")
 	kill -TERM "$proxy_pid"
 	wait_until 5 eval "! get -o /dev/null http://$ours4/small" || die "new clients are let in while it drains"
 	! gone "$curl" || die "the slow client was too fast for this test"
@@ -202,7 +225,7 @@ drain() {
 	[ "$rc" = 0 ] && same "$tmp/slow" "$tmp/www/big" || die "the transfer did not outlive SIGTERM ($rc)"
 	ended "$proxy_pid" 20 sluice-proxy
 	[ "$rc" = 0 ] || die "sluice-proxy ended with $rc"
-	! grep -q '^open ' "$tmp/proxy.log" || die "sessions are left"
+	! tail -n "+$((lines + 1))" "$tmp/proxy.log" | grep '^open ' || die "sessions are left"
 	grep -qE '^[0-9T:-]+Z 10\.78\.0\.2:[0-9]+ web a to_backend=[0-9]+ to_client=[0-9]+ ms=[0-9.]+ retries=0 end=done$' \
 	    "$tmp/access" || die "the access log has no such line"
 	! grep -v ' end=\(done\|first-bad\|no-route\|client-reset\)$' "$tmp/access" || die "sessions ended badly"
@@ -213,5 +236,6 @@ files
 who_is_it
 routing
 reloads
+changes
 short_connections
 drain

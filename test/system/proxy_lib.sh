@@ -37,12 +37,25 @@ stack_sections() {
 	END
 }
 
+# telemetry COMMAND: the answer of the proxy, JSON in one line.
+telemetry() {
+	python3 - "/run/dpdk/$prefix/dpdk_telemetry.v2" "$1" <<-'END'
+	import socket, sys
+	s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+	s.settimeout(10)
+	s.connect(sys.argv[1])
+	s.recv(1024)
+	s.send(sys.argv[2].encode())
+	print(s.recv(16384).decode())
+	END
+}
+
 # proxy_up PROGRAM OPTION...: start it with $tmp/proxy.ini; $started is its pid.
 proxy_up() {
 	local program=$1 more=
 	shift
 	[ "$link" != af_xdp ] || more=,busy_budget=0
-	start_in "$srv" "$tmp" proxy "$program" --no-huge --no-pci --no-telemetry --no-shconf -m 768 --file-prefix "$prefix" \
+	start_in "$srv" "$tmp" proxy "$program" --no-huge --no-pci --no-shconf -m 768 --file-prefix "$prefix" \
 	    --lcores "0@$(allowed_cpus | head -n 1)" --vdev "net_${link}0,iface=sl0$more" --vdev "net_${link}1,iface=sl2$more" \
 	    -- --config "$tmp/proxy.ini" --port-id 0 --port-id 1 --access-log "$tmp/access" "$@"
 	await proxy "$started" 20 'sluice-proxy: ready'
