@@ -499,8 +499,11 @@ static void update_window(struct sluice_squeue *sq, struct sl_conn *c, const str
 	uint32_t wnd = seg->wnd << c->snd_wscale, before = c->snd_wnd;
 
 	if (!(seq_lt(c->snd_wl1, seg->seq) ||
-		(c->snd_wl1 == seg->seq && seq_le(c->snd_wl2, seg->ack))))
+		(c->snd_wl1 == seg->seq && seq_le(c->snd_wl2, seg->ack)))) {
+		/* The window counts from snd_una, which may move now: its right edge does not. */
+		c->snd_wnd -= RTE_MIN(seg->ack - c->snd_una, c->snd_wnd);
 		return;
+	}
 	c->snd_wl1 = seg->seq;
 	c->snd_wl2 = seg->ack;
 	c->snd_wnd = wnd;

@@ -49,6 +49,40 @@ static void append(struct sq_model *q, uint32_t len, unsigned int parts)
 	q->put += len;
 }
 
+/* As splice does it: small pieces go into the room behind the queue's last byte, the rest is a chain
+ * of its own. Buffers have room here. */
+static void absorb(struct sq_model *q, uint32_t len, unsigned int parts)
+{
+	struct rte_mbuf *head = NULL;
+	uint32_t n, before = q->c->sndq_bytes;
+	unsigned int segs = 0;
+
+	for (unsigned int k = 0; k < parts; k++) {
+		uint32_t from = len * k / parts, to = len * (k + 1) / parts;
+		struct rte_mbuf *m = rte_pktmbuf_alloc(q->s->pool);
+		uint8_t *b = (uint8_t *)rte_pktmbuf_append(m, (uint16_t)(to - from));
+
+		for (uint32_t i = from; i < to; i++)
+			b[i - from] = script_byte(q->put + i, false);
+		if (head == NULL)
+			head = m;
+		else
+			assert_int_equal(rte_pktmbuf_chain(head, m), 0);
+	}
+	atomic_fetch_add(&sl_conn_door(q->sq, q->c)->queued, len);
+	n = before > 0 ? sl_sendq_absorb(q->sq, q->c, &head) : 0;
+	assert_int_equal(q->c->sndq_bytes, before + n);
+	if (head != NULL) {
+		for (const struct rte_mbuf *m = head; m != NULL; m = m->next)
+			segs++;
+		assert_int_equal(head->pkt_len, len - n);
+		assert_int_equal(head->nb_segs, segs);
+		sl_sendq_append(q->sq, q->c, head, len - n, 0);
+	}
+	assert_true(head != NULL || n == len);
+	q->put += len;
+}
+
 /* What a transmission of these bytes would carry. */
 static void check_bytes(struct sq_model *q, struct sl_rec *r, uint32_t una_off)
 {
@@ -111,7 +145,10 @@ static void random_stream(void **state)
 			switch (rnd(4)) {
 			case 0:
 				n = 1 + rnd(rnd(2) ? 4000 : 50);
-				append(&q, n, 1 + rnd(n > 8 ? 4 : 1));
+				if (rnd(3) == 0)
+					absorb(&q, 1 + n % 700, 1 + rnd(n > 8 ? 4 : 1));
+				else
+					append(&q, n, 1 + rnd(n > 8 ? 4 : 1));
 				break;
 			case 1:
 				send_some(&q, 1 + rnd(1500));
