@@ -9,6 +9,7 @@
 #include <sys/random.h>
 
 #include <ctl/ctl_int.h>
+#include <posix/so.h>
 #include <sock/sock_int.h>
 
 /* ---- hooks ---- */
@@ -174,6 +175,7 @@ static void free_stack(struct sluice_stack *st, struct sluice_leaks *leaks)
 		local.timers += sl_app_timers(st->sq[i]);
 		sl_squeue_destroy(st->sq[i], &local.calls);
 	}
+	local.sockets = sl_posix_destroy(st);
 	if (st->tcp_master != NULL)
 		sl_tcp_master_destroy(st);
 	sl_ctl_destroy(st);
@@ -224,6 +226,8 @@ int sluice_stack_create(
 		rc = sl_calls_init(st);
 	if (rc == 0)
 		rc = sl_tcp_master_create(st);
+	if (rc == 0)
+		rc = sl_posix_create(st);
 	if (rc == 0)
 		rc = make_squeues(st);
 	if (rc == 0)

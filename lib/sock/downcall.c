@@ -582,6 +582,8 @@ void sl_sock_bell(struct sluice_squeue *sq, uint32_t idx, uint32_t bits)
 	if (bits & SL_BELL_FLOWCTRL && c->flags & SL_C_FLOWCTRL) {
 		c->flags &= ~SL_C_FLOWCTRL;
 		sl_rcv_opened(sq, c);
+		if (c->rcvq_bytes > 0 && !(c->flags & SL_C_FIN_RCVD))
+			sl_up(sq, c, SL_D_RECV); /* what was left because there was no space */
 	}
 	if (bits & SL_BELL_ABORT)
 		sl_tcp_do_abort(sq, c, true);

@@ -270,6 +270,7 @@ struct sluice_stack {
 	void *ip_master;  /* lib/ip: configuration master; under lock */
 	void *tcp_master; /* lib/tcp: bind table, listener groups; under lock */
 	void *ctl;        /* lib/ctl */
+	void *posix;      /* lib/posix: sockets */
 };
 
 #define SL_COUNT(sq, name) sl_ctr_add(&(sq)->ctr.name, 1)

@@ -57,8 +57,9 @@ struct sluice_upcalls {
 	void (*opctl)(void *arg, sluice_conn_t c, enum sluice_opctl op, uint64_t value);
 	/**
 	 * `avail` bytes are readable now (peek/consume/take in here or later): once for all that
-	 * came in one burst. push: a segment of the burst had PSH. Return 0; or -ENOSPC, after take(): "taken, but no space above":
-	 * the window is closed until clr_flowctrl().
+	 * came in one burst. push: a segment of the burst had PSH. Return 0; or -ENOSPC, "no space
+	 * above", whether or not something was taken: the window is closed until clr_flowctrl(),
+	 * and then what was left is told again (but not after opctl(SHUT_RECV)).
 	 */
 	int (*recv)(void *arg, sluice_conn_t c, size_t avail, bool push);
 	/** Send buffer: full == true after a send that reached the limit, false when it has drained

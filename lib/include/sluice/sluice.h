@@ -7,6 +7,7 @@
 #include <sluice/conn.h>
 #include <sluice/counters.h>
 #include <sluice/driver.h>
+#include <sluice/socket.h>
 #include <sluice/squeue.h>
 #include <sluice/stack.h>
 #include <sluice/tunables.h>

@@ -58,6 +58,7 @@ struct sluice_leaks {
 	 * for: a bug
 	 */
 	uint64_t records;
+	uint64_t sockets; /* descriptors still open */
 };
 
 /** -EINVAL (a field out of range; *why, when not NULL, says which), -ENOMEM. Control thread. */

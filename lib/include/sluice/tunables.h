@@ -81,7 +81,10 @@
 	X(tcp_rst_rate, "tcp.rst_rate", R, "per second", 0, 1000000, 1000, "RSTs for no connection, per squeue (the seed: 40)") \
 	X(tcp_ack_war, "tcp.ack_war", R, "ns", 0, SLUICE_SEC(10), SLUICE_MS(500), "shortest time between ACKs for invalid segments, per connection") \
 	X(tcp_copy_below, "tcp.copy_below", R, "bytes", 0, 2048, 256, "payload up to this is copied behind the header instead of attached") \
-	X(tcp_rec_max, "tcp.rec_max", S, "records", 64, 16777216, 262144, "transmission records per squeue")
+	X(tcp_rec_max, "tcp.rec_max", S, "records", 64, 16777216, 262144, "transmission records per squeue") \
+	/* --- sockets --- */ \
+	X(sock_max, "sock.max", S, "sockets", 0, 1048576, 65536, "sockets of the stack, closing ones and those not yet accepted included") \
+	X(sock_epolls, "sock.epolls", S, "instances", 0, 65536, 1024, "epoll instances of the stack; a poll that waits is one")
 /* clang-format on */
 
 #ifdef __cplusplus

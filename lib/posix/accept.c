@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Accepting. The handshake completes on the eager's squeue, which makes the socket right there and
+ * pushes it to the listener's accept queue, as data is pushed to a reader. What arrives before
+ * accept waits in the new socket. The listener's backlog credit goes back when it is accepted.
+ */
+#include <posix/so.h>
+
+#include <errno.h>
+
+static void queue_push(struct sl_so *listener, struct sl_so *so)
+{
+	uint32_t head = atomic_load_explicit(&listener->acc_in, memory_order_relaxed);
+
+	do {
+		so->acc_next = head;
+	} while (!atomic_compare_exchange_weak_explicit(
+	    &listener->acc_in, &head, so->idx, memory_order_release, memory_order_relaxed));
+	atomic_fetch_add_explicit(&listener->accepted_n, 1, memory_order_release);
+}
+
+int sl_so_newconn(void *arg, sluice_conn_t listener, sluice_conn_t eager, void **up_arg,
+    const struct sluice_upcalls **up)
+{
+	struct sl_so *l = arg, *so;
+
+	if (sl_so_state(l) & SL_SO_CLOSED)
+		return -ECONNABORTED;
+	so = sl_so_new(l->st);
+	if (so == NULL) {
+		atomic_fetch_add_explicit(&sl_posix_of(l->st)->no_socket, 1, memory_order_relaxed);
+		return -ENFILE;
+	}
+	so->family = l->family;
+	so->vrf = l->vrf;
+	so->listener = listener;
+	atomic_store_explicit(&so->conn, eager, memory_order_release);
+	atomic_store_explicit(&so->rcvbuf, atomic_load_explicit(&l->rcvbuf, memory_order_relaxed),
+	    memory_order_relaxed);
+	atomic_store_explicit(&so->rcvlowat,
+	    atomic_load_explicit(&l->rcvlowat, memory_order_relaxed), memory_order_relaxed);
+	sl_so_set(so,
+	    SL_SO_CONNECTED | SL_SO_TOLD | SL_SO_UNACCEPTED | (sl_so_state(l) & SL_SO_OOBINLINE));
+	sl_so_ref(
+	    so); /* the connection's; the first is the accept queue's, then the descriptor's */
+	*up_arg = so;
+	*up = &sl_so_upcalls;
+	queue_push(l, so);
+	/* A listener that was closed meanwhile flushes its queue once more. */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (sl_so_state(l) & SL_SO_CLOSED)
+		sl_so_accept_flush(l);
+	sl_wq_wake(&l->rx);
+	sl_so_notify(l, EPOLLIN);
+	return 0;
+}
+
+/* The oldest; rx_lock is held. */
+static struct sl_so *queue_pop(struct sl_so *l)
+{
+	struct sl_tpool *pool = &sl_posix_of(l->st)->sos;
+	struct sl_so *so;
+
+	if (l->acc_head == 0) {
+		uint32_t id = atomic_exchange_explicit(&l->acc_in, 0, memory_order_acquire);
+
+		while (id != 0) {
+			uint32_t next;
+
+			so = sl_tpool_get(pool, id);
+			next = so->acc_next;
+			so->acc_next = l->acc_head;
+			l->acc_head = id;
+			id = next;
+		}
+	}
+	if (l->acc_head == 0)
+		return NULL;
+	so = sl_tpool_get(pool, l->acc_head);
+	l->acc_head = so->acc_next;
+	atomic_fetch_sub_explicit(&l->accepted_n, 1, memory_order_relaxed);
+	sl_so_clear(so, SL_SO_UNACCEPTED);
+	return so;
+}
+
+/* Runs on a squeue too, where a thread in accept may hold the lock: that thread looks at CLOSED
+ * when it has popped, so nothing stays behind. */
+void sl_so_accept_flush(struct sl_so *l)
+{
+	struct sl_so *so;
+
+	for (;;) {
+		if (pthread_mutex_trylock(&l->rx_lock) != 0)
+			return;
+		so = queue_pop(l);
+		pthread_mutex_unlock(&l->rx_lock);
+		if (so == NULL)
+			return;
+		(void)sluice_abort(l->st, atomic_load(&so->conn));
+		if (sl_so_end(so))
+			sl_so_put(so);
+	}
+}
+
+/* 1: nothing there. */
+static int attempt(struct sl_so *l, struct sl_so **out)
+{
+	uint32_t s = sl_so_state(l);
+
+	if (s & SL_SO_CLOSED)
+		return -EBADF;
+	if (!(s & SL_SO_LISTENING))
+		return -EINVAL;
+	if (sl_thread_polls()) {
+		if (pthread_mutex_trylock(&l->rx_lock) != 0)
+			return 1;
+	} else {
+		pthread_mutex_lock(&l->rx_lock);
+	}
+	*out = queue_pop(l);
+	pthread_mutex_unlock(&l->rx_lock);
+	if (sl_so_state(l) & SL_SO_CLOSED)
+		sl_so_accept_flush(l);
+	return *out != NULL ? 0 : 1;
+}
+
+static int accept_wait(struct sl_so *l, struct sl_so **out)
+{
+	uint64_t deadline = sl_wq_deadline(atomic_load(&l->rcvtimeo));
+	uint32_t seq = sl_wq_enter(&l->rx);
+	int rc;
+
+	while ((rc = attempt(l, out)) == 1) {
+		rc = sl_wq_wait(&l->rx, seq, deadline);
+		if (rc < 0) {
+			rc = rc == -ETIMEDOUT ? -EAGAIN : rc;
+			break;
+		}
+		seq = atomic_load(&l->rx.seq);
+	}
+	sl_wq_leave(&l->rx);
+	return rc;
+}
+
+int sluice_so_accept4(
+    struct sluice_stack *st, int fd, struct sockaddr *sa, socklen_t *len, int flags)
+{
+	struct sl_so *l, *so = NULL;
+	int rc;
+
+	if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
+		return -EINVAL;
+	l = sl_so_get(st, fd);
+	if (l == NULL)
+		return -EBADF;
+	rc = attempt(l, &so);
+	if (rc == 1)
+		rc = sl_so_may_wait(l, 0) ? accept_wait(l, &so) : -EAGAIN;
+	sl_so_put(l);
+	if (rc < 0)
+		return rc;
+	if (flags & SOCK_NONBLOCK)
+		sl_so_set(so, SL_SO_NONBLOCK);
+	/* One that was reset meanwhile is given out all the same, as by Linux: the first read tells. */
+	(void)sluice_accept(st, so->listener, atomic_load(&so->conn));
+	if (sa != NULL && len != NULL &&
+	    sluice_getpeername(st, atomic_load(&so->conn), sa, len) < 0)
+		*len = 0;
+	return (int)so->idx - 1;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Two stacks, 10.0.0.1 and 10.0.0.2, over a wire, each squeue polled by a thread of its own that
+ * sleeps when there is nothing to do: what a test of blocking calls needs.
+ */
+#ifndef TEST_LIVE_H
+#define TEST_LIVE_H
+
+#include <pthread.h>
+
+#include <sluice/sluice.h>
+
+#define LIVE_NSQ 2
+
+struct live {
+	struct sluice_stack *st[2];
+	struct rte_mempool *pool[2];
+	pthread_t loop[2][LIVE_NSQ];
+	volatile int stop;
+};
+
+void live_start(struct live *l, unsigned int nsq);
+/** Waits until all connections have ended, then destroys both; asserts that nothing is left. */
+void live_stop(struct live *l);
+struct sockaddr_in live_addr(unsigned int side, uint16_t port);
+/** A listening socket on side 1. */
+int live_listen(struct live *l, uint16_t port, int backlog);
+/** A connected pair: c on side 0, s on side 1 accepted from the listener. */
+void live_pair(struct live *l, int listener, uint16_t port, int *c, int *s);
+
+#endif
