@@ -244,10 +244,15 @@ bool sl_tw_reuse(struct sluice_squeue *sq, struct sl_tw *tw, uint32_t *iss_min, 
 {
 	/*
 	 * RFC 6191 for the opener: with timestamps that go on from the old incarnation's, whatever
-	 * of it still travels is stopped by PAWS at the peer. A second makes sure that our clock
-	 * has ticked beyond its last value.
+	 * of it still travels is stopped by PAWS, here and at the peer. So both clocks must have
+	 * ticked since the last segment either way: ours once a millisecond, the peer's as the
+	 * tunable says.
 	 */
-	if (!tw->ts || (uint32_t)(sq->now / 1000000) - tw->ts_recent_ms < 1000)
+	uint64_t heard = (uint64_t)((uint32_t)(sq->now / 1000000) - tw->ts_recent_ms) * 1000000;
+
+	if (!tw->ts || heard <= sq->tun.tcp_time_wait_reuse)
+		return false;
+	if (tw->challenge_at != 0 && sq->now - tw->challenge_at <= sq->tun.tcp_time_wait_reuse)
 		return false;
 	*iss_min = tw->snd_nxt + 65536;
 	*ts_min = tw->ts_recent;

@@ -46,6 +46,7 @@
 	X(ip_min_pmtu, "ip.min_pmtu", R, "bytes", 68, 1500, 552, "smallest IPv4 path MTU that an ICMP message may set") \
 	/* --- TCP --- */ \
 	X(tcp_time_wait, "tcp.time_wait", R, "ns", 0, SLUICE_SEC(600), SLUICE_SEC(60), "length of TIME_WAIT (2 MSL)") \
+	X(tcp_time_wait_reuse, "tcp.time_wait_reuse", R, "ns", SLUICE_MS(1), SLUICE_SEC(600), SLUICE_SEC(1), "a connect may reuse a TIME_WAIT tuple with timestamps after this (RFC 6191); at least a tick of the peer's timestamp clock") \
 	X(tcp_time_wait_max, "tcp.time_wait_max", R, "entries", 0, 16777216, 262144, "TIME_WAIT entries per squeue; beyond it the oldest goes") \
 	X(tcp_backlog_max, "tcp.backlog_max", R, "connections", 1, 1048576, 4096, "listen backlog is clamped to this") \
 	X(tcp_backlog_q0, "tcp.backlog_q0", R, "connections", 1, 16777216, 65536, "half-open connections per squeue") \

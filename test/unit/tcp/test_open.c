@@ -349,6 +349,35 @@ static void time_wait_reuse_active(void **state)
 	script_stop(s);
 }
 
+/** The wait is the tunable's, and begins anew with each ACK that TIME_WAIT sends. */
+static void time_wait_reuse_delay(void **state)
+{
+	struct sluice_tunables t;
+	struct script *s;
+
+	script_tunables(&t);
+	t.tcp_port_min = t.tcp_port_max = 4000;
+	t.tcp_time_wait_reuse = SLUICE_MS(5);
+	s = script_start(&t);
+	script_connect(s);
+	assert_int_equal(sluice_close(s->st, s->c), 0);
+	script_settle(s);
+	IN(s, .flags = F | A, .seq = 1, .ack = 2);
+	assert_non_null(s->sq->tcp->tw_head);
+	s->c = make(s, AF_INET);
+	s->now += SLUICE_MS(5);
+	assert_int_equal(dial(s, s->c, s->sport), -EADDRNOTAVAIL);
+	IN(s, .flags = F | A, .seq = 1, .ack = 2); /* answered with a newer timestamp */
+	s->now += SLUICE_MS(4);
+	script_settle(s);
+	assert_int_equal(dial(s, s->c, s->sport), -EADDRNOTAVAIL);
+	s->now += SLUICE_MS(2);
+	script_settle(s);
+	assert_int_equal(dial(s, s->c, s->sport), -EINPROGRESS);
+	assert_int_equal(CTR(s, tcp_timewait_reused), 1);
+	script_stop(s);
+}
+
 static void ports_run_out(void **state)
 {
 	struct sluice_tunables t;
@@ -499,6 +528,7 @@ int main(void)
 	    cmocka_unit_test(time_wait_segments),
 	    cmocka_unit_test(time_wait_reuse_passive),
 	    cmocka_unit_test(time_wait_reuse_active),
+	    cmocka_unit_test(time_wait_reuse_delay),
 	    cmocka_unit_test(ports_run_out),
 	    cmocka_unit_test(bind_conflicts),
 	    cmocka_unit_test(connect_refusals),
