@@ -96,10 +96,13 @@ int app_ethdev_add(struct app_stack *s, struct sluice_ethdev_params *p);
 struct app_net {
 	const char *ifname;
 	unsigned int port;
+	uint16_t vlan[2]; /* outer and inner tag; 0: none */
 	uint32_t vrf;
 	uint16_t mtu;
 	const char *const *addr; /* "A/len" */
 	unsigned int naddr;
+	const char *const *prefix; /* "A/len": every address in it */
+	unsigned int nprefix;
 	struct app_route {
 		const char *prefix, *via;
 	} route[16];

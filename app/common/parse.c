@@ -159,6 +159,14 @@ void app_addr_add(struct sockaddr_storage *ss, uint32_t i)
 	*w = htonl(ntohl(*w) + i);
 }
 
+void app_addr_set_port(struct sockaddr_storage *ss, uint16_t port)
+{
+	if (ss->ss_family == AF_INET)
+		((struct sockaddr_in *)ss)->sin_port = htons(port);
+	else
+		((struct sockaddr_in6 *)ss)->sin6_port = htons(port);
+}
+
 int app_parse_range(const char *text, uint32_t max, struct sockaddr_storage *first, uint32_t *n)
 {
 	const char *dash = strchr(text, '-');
@@ -187,6 +195,78 @@ int app_parse_range(const char *text, uint32_t max, struct sockaddr_storage *fir
 		return -ERANGE;
 	*n = hi - lo + 1;
 	return 0;
+}
+
+static int parse_ports(const char *text, uint16_t port[2])
+{
+	char first[8];
+	const char *dash = strchr(text, '-');
+	uint64_t p, q;
+	int n = snprintf(first, sizeof(first), "%.*s", dash != NULL ? (int)(dash - text) : 7, text);
+
+	if (n >= (int)sizeof(first) || app_parse_u64(first, 1, 65535, &p) != 0 ||
+	    app_parse_u64(dash != NULL ? dash + 1 : text, 1, 65535, &q) != 0 || q < p)
+		return -EINVAL;
+	port[0] = (uint16_t)p;
+	port[1] = (uint16_t)q;
+	return 0;
+}
+
+/** Copy the addresses of a span without brackets; *ports points behind the colon or is NULL. */
+static int split_span(const char *text, char *addrs, size_t room, const char **ports)
+{
+	const char *close = strrchr(text, ']'), *end;
+	size_t n = 0;
+
+	if (close != NULL ? text[0] != '[' : strchr(text, '[') != NULL)
+		return -EINVAL;
+	end = close != NULL ? close + 1 : text + strlen(text);
+	if (close == NULL && strchr(text, ':') == strrchr(text, ':') && strchr(text, ':') != NULL)
+		end = strchr(text, ':'); /* one colon: IPv4 with ports */
+	if (*end != '\0' && *end != ':')
+		return -EINVAL;
+	*ports = *end == ':' ? end + 1 : NULL;
+	for (const char *p = text; p < end; p++) {
+		if (*p == '[' || *p == ']')
+			continue;
+		if (n + 1 == room)
+			return -EINVAL;
+		addrs[n++] = *p;
+	}
+	addrs[n] = '\0';
+	return 0;
+}
+
+int app_parse_span(const char *text, uint32_t max, struct app_span *span)
+{
+	char addrs[2 * INET6_ADDRSTRLEN + 2];
+	struct app_span s = {.n = 0};
+	const char *ports;
+	int rc = split_span(text, addrs, sizeof(addrs), &ports);
+
+	if (rc == 0)
+		rc = app_parse_range(addrs, max, &s.first, &s.n);
+	if (rc == 0 && text[0] == '[' && s.first.ss_family == AF_INET)
+		rc = -EINVAL;
+	if (rc == 0 && ports != NULL)
+		rc = parse_ports(ports, s.port);
+	if (rc == 0)
+		*span = s;
+	return rc;
+}
+
+uint32_t app_span_ports(const struct app_span *span)
+{
+	return 1u + span->port[1] - span->port[0];
+}
+
+void app_span_at(const struct app_span *span, uint64_t i, struct sockaddr_storage *ss)
+{
+	uint16_t port = (uint16_t)(span->port[0] + i / span->n % app_span_ports(span));
+
+	*ss = span->first;
+	app_addr_add(ss, (uint32_t)(i % span->n));
+	app_addr_set_port(ss, port);
 }
 
 int app_parse_prefix(const char *text, struct sockaddr_storage *ss, unsigned int *len)

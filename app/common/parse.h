@@ -26,11 +26,25 @@ int app_parse_addr(const char *text, uint16_t port, struct sockaddr_storage *ss)
 /** "A" or "A-B": first address and how many; -EINVAL for mixed families or B < A, -ERANGE for more
  * than max. */
 int app_parse_range(const char *text, uint32_t max, struct sockaddr_storage *first, uint32_t *n);
+/** Addresses, each with the same ports; port[0] 0: no ports were given. */
+struct app_span {
+	struct sockaddr_storage first;
+	uint32_t n;
+	uint16_t port[2]; /* first and last */
+};
+/** "A[-B][:P[-Q]]"; with ports IPv6 addresses stand in brackets, "[A-B]:P" or "[A]-[B]:P". -EINVAL,
+ * -ERANGE for more than max addresses. */
+int app_parse_span(const char *text, uint32_t max, struct app_span *span);
+/** How many ports: 1 without any. */
+uint32_t app_span_ports(const struct app_span *span);
+/** Member i, i counted modulo all: first through the addresses, then to the next port. */
+void app_span_at(const struct app_span *span, uint64_t i, struct sockaddr_storage *ss);
 /** "A/len": *ss gets the address, *len the prefix length. -EINVAL without or with a wrong length.
  */
 int app_parse_prefix(const char *text, struct sockaddr_storage *ss, unsigned int *len);
 /** Address number i of a range. */
 void app_addr_add(struct sockaddr_storage *ss, uint32_t i);
+void app_addr_set_port(struct sockaddr_storage *ss, uint16_t port);
 /** Address without port as text, at least INET6_ADDRSTRLEN bytes. Returns buf. */
 const char *app_addr_text(const struct sockaddr_storage *ss, char *buf, size_t len);
 socklen_t app_addr_len(const struct sockaddr_storage *ss);

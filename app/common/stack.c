@@ -201,7 +201,8 @@ static int fill_txn(struct sluice_txn *t, const struct app_net *n, const char **
 	    .size = sizeof(ip),
 	    .name = n->ifname,
 	    .port = n->port,
-	    .vlan = {SLUICE_VLAN_NONE, SLUICE_VLAN_NONE},
+	    .vlan = {n->vlan[0] != 0 ? n->vlan[0] : SLUICE_VLAN_NONE,
+		n->vlan[1] != 0 ? n->vlan[1] : SLUICE_VLAN_NONE},
 	    .vrf = n->vrf,
 	    .mtu = n->mtu,
 	};
@@ -218,6 +219,10 @@ static int fill_txn(struct sluice_txn *t, const struct app_net *n, const char **
 	for (unsigned int i = 0; i < n->naddr && rc == 0; i++) {
 		*what = n->addr[i];
 		rc = sluice_addr_add(t, n->ifname, n->addr[i], false);
+	}
+	for (unsigned int i = 0; i < n->nprefix && rc == 0; i++) {
+		*what = n->prefix[i];
+		rc = sluice_addr_add(t, n->ifname, n->prefix[i], true);
 	}
 	for (unsigned int i = 0; i < n->nroute && rc == 0; i++) {
 		*what = n->route[i].prefix;

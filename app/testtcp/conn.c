@@ -15,6 +15,7 @@
 
 uint8_t *pattern;
 uint64_t pattern_iova;
+uint32_t pattern_len = PATTERN_LEN;
 
 void pattern_fill(uint8_t *p)
 {
@@ -44,18 +45,34 @@ int pattern_make(void)
 	return 0;
 }
 
+void pattern_set(const char *text, uint32_t len)
+{
+	for (uint32_t i = 0; i < PATTERN_LEN + PATTERN_PIECE; i++)
+		pattern[i] = (uint8_t)text[i % len];
+	pattern_len = len;
+}
+
+static void conn_free(struct conn *c)
+{
+	free(c->http);
+	free(c->when);
+	free(c);
+}
+
 struct conn *conn_new(struct shard *sh)
 {
 	struct conn *c = calloc(1, sizeof(*c));
+	bool http = sh->cfg->proto == PROTO_HTTP, ring = sh->ep->client && sh->cfg->depth > 1;
 
 	if (c == NULL)
 		return NULL;
-	if (sh->ep->client && sh->cfg->depth > 1) {
+	if (ring)
 		c->when = calloc(sh->cfg->depth, sizeof(*c->when));
-		if (c->when == NULL) {
-			free(c);
-			return NULL;
-		}
+	if (http)
+		c->http = http_new();
+	if ((ring && c->when == NULL) || (http && c->http == NULL)) {
+		conn_free(c);
+		return NULL;
 	}
 	c->sh = sh;
 	TAILQ_INSERT_TAIL(&sh->conns, c, link);
@@ -65,9 +82,12 @@ struct conn *conn_new(struct shard *sh)
 
 void conn_place(struct conn *c, const struct sockaddr *client)
 {
+	const struct config *cfg = c->sh->cfg;
 	uint64_t h;
 	uint32_t out, back;
 
+	if (cfg->nat || cfg->proto == PROTO_HTTP)
+		return; /* all begin at 0 */
 	if (client->sa_family == AF_INET) {
 		const struct sockaddr_in *in = (const struct sockaddr_in *)client;
 
@@ -80,7 +100,7 @@ void conn_place(struct conn *c, const struct sockaddr *client)
 	}
 	h *= 0x9e3779b97f4a7c15ull;
 	out = (uint32_t)(h >> 40) % PATTERN_LEN;
-	back = (uint32_t)(h >> 8) % PATTERN_LEN;
+	back = cfg->proto == PROTO_ECHO ? out : (uint32_t)(h >> 8) % PATTERN_LEN;
 	c->tx_idx = c->sh->ep->client ? out : back;
 	c->rx_idx = c->sh->ep->client ? back : out;
 }
@@ -98,12 +118,24 @@ void conn_opened(struct conn *c)
 		sh->role->opened(c);
 }
 
+static void wait_on(struct conn *c, struct conns *list)
+{
+	TAILQ_INSERT_TAIL(list, c, pending);
+	c->waits = list;
+}
+
+static void wait_off(struct conn *c)
+{
+	if (c->waits != NULL)
+		TAILQ_REMOVE(c->waits, c, pending);
+	c->waits = NULL;
+}
+
 static void starve(struct conn *c)
 {
 	bump(&c->sh->stats.nomem, 1);
-	if (!c->starved)
-		TAILQ_INSERT_TAIL(&c->sh->starved, c, pending);
-	c->starved = true;
+	if (c->waits == NULL)
+		wait_on(c, &c->sh->starved);
 }
 
 void conn_push(struct conn *c)
@@ -125,8 +157,8 @@ void conn_push(struct conn *c)
 		}
 		c->tx_want -= (uint64_t)n;
 		c->tx_idx += (uint32_t)n;
-		if (c->tx_idx >= PATTERN_LEN)
-			c->tx_idx %= PATTERN_LEN;
+		if (c->tx_idx >= pattern_len)
+			c->tx_idx %= pattern_len;
 		bump(&sh->stats.tx_bytes, (uint64_t)n);
 	}
 }
@@ -134,7 +166,7 @@ void conn_push(struct conn *c)
 void conn_send(struct conn *c, uint64_t n)
 {
 	c->tx_want += n;
-	if (!c->starved && !c->fresh)
+	if (c->waits == NULL)
 		conn_push(c);
 }
 
@@ -142,6 +174,10 @@ void conn_check(struct conn *c, const void *data, size_t n)
 {
 	const uint8_t *p = data;
 
+	if (c->http != NULL) {
+		http_check(c, p, n);
+		return;
+	}
 	if (!c->sh->cfg->verify)
 		return;
 	while (n != 0) {
@@ -158,31 +194,54 @@ void conn_check(struct conn *c, const void *data, size_t n)
 	}
 }
 
-void conn_close(struct conn *c)
+/** What closing and resetting have in common; false when it was done before. */
+static bool begin_end(struct conn *c)
 {
 	struct shard *sh = c->sh;
 
 	if (c->closing)
-		return;
+		return false;
 	c->closing = true;
-	if (c->starved)
-		TAILQ_REMOVE(&sh->starved, c, pending);
-	if (c->fresh)
-		TAILQ_REMOVE(&sh->fresh, c, pending);
-	c->starved = c->fresh = false;
+	wait_off(c);
 	if (c->open)
 		sh->established--;
 	else if (sh->ep->client)
 		sh->opening--;
 	sh->inflight -= c->inflight;
 	c->inflight = 0;
-	sh->tp->close(c);
+	return true;
+}
+
+void conn_close(struct conn *c)
+{
+	if (begin_end(c))
+		c->sh->tp->close(c);
+}
+
+void conn_reset(struct conn *c)
+{
+	if (begin_end(c))
+		c->sh->tp->reset(c);
+}
+
+void conn_reset_when_acked(struct conn *c)
+{
+	if (!c->closing && c->waits == NULL)
+		wait_on(c, &c->sh->resetting);
+}
+
+void conn_finish(struct conn *c)
+{
+	if (c->closing || c->finished)
+		return;
+	c->finished = true;
+	c->sh->tp->finish(c);
 }
 
 /** Has the load asked for this end? Otherwise it is a loss. */
 static bool may_end(const struct conn *c)
 {
-	return c->sh->engine->reopen || c->sh->phase >= PH_CLOSE || c->closing;
+	return c->sh->reopen || c->sh->phase >= PH_CLOSE || c->closing;
 }
 
 void conn_ended(struct conn *c)
@@ -202,8 +261,10 @@ void conn_lost(struct conn *c, int err)
 {
 	struct shard *sh = c->sh;
 
+	bool due = !c->closing && sh->role->reset != NULL && sh->role->reset(c);
+
 	/* After its FIN a client may reset what is left; before, or while opening, it is lost. */
-	if (!c->closing && !c->ended && err != 0 && sh->phase < PH_CLOSE) {
+	if (!due && !c->closing && !c->ended && err != 0 && sh->phase < PH_CLOSE) {
 		bump(&sh->stats.lost, 1);
 		if (sh->stats.lost <= 5)
 			app_err("%s: connection lost: %s", sh->ep->name, strerror(err));
@@ -217,10 +278,7 @@ void conn_gone(struct conn *c)
 
 	if (!c->closing) { /* the stack is being destroyed */
 		c->closing = true;
-		if (c->starved)
-			TAILQ_REMOVE(&sh->starved, c, pending);
-		if (c->fresh)
-			TAILQ_REMOVE(&sh->fresh, c, pending);
+		wait_off(c);
 	}
 	TAILQ_REMOVE(&sh->conns, c, link);
 	sh->live--;
@@ -234,15 +292,13 @@ void conn_reap(struct shard *sh)
 
 	while ((c = TAILQ_FIRST(&sh->dead)) != NULL) {
 		TAILQ_REMOVE(&sh->dead, c, link);
-		free(c->when);
-		free(c);
+		conn_free(c);
 	}
 }
 
 void conn_fresh(struct conn *c)
 {
-	c->fresh = true;
-	TAILQ_INSERT_TAIL(&c->sh->fresh, c, pending);
+	wait_on(c, &c->sh->fresh);
 }
 
 /* ---- requests and answers ---- */
@@ -295,28 +351,60 @@ struct conn *shard_pick(struct shard *sh)
 
 /* ---- once a pass ---- */
 
+#define RETRY_MS 10
+
+/** Slots that the ramp allows by now. */
+static uint32_t allowed(struct shard *sh, uint64_t tsc)
+{
+	if (sh->ramp.step == 0)
+		return sh->target;
+	while (sh->grown < sh->target && pace_ready(&sh->ramp, tsc)) {
+		pace_step(&sh->ramp);
+		sh->grown++;
+	}
+	return sh->grown;
+}
+
+/** Begin to connect; what fails for now (no port or address, no memory) is tried again later. */
+static bool open_one(struct shard *sh, uint64_t when)
+{
+	struct conn *c = conn_new(sh);
+	int rc = -ENOMEM;
+
+	if (c != NULL) {
+		sh->opening++;
+		c->when1 = when;
+		rc = sh->tp->open(c);
+		if (rc == 0)
+			return true;
+		conn_close(c);
+	}
+	if (sh->stats.refused == 0)
+		app_err("connect: %s (trying again)", strerror(-rc));
+	bump(&sh->stats.refused, 1);
+	if (rc == -EADDRNOTAVAIL)
+		bump(&sh->stats.no_port, 1);
+	sh->retry_at = rte_rdtsc() + rte_get_tsc_hz() * RETRY_MS / 1000;
+	return false;
+}
+
 static int open_more(struct shard *sh)
 {
+	bool paced = sh->engine->reopen && sh->rate.step != 0;
+	uint64_t tsc = rte_rdtsc();
+	uint32_t most = allowed(sh, tsc);
 	int work = 0;
 
-	while (sh->live < sh->target && sh->opening < sh->cfg->opening && work < 64) {
-		struct conn *c = conn_new(sh);
-		int rc;
-
-		if (c == NULL) {
-			bump(&sh->stats.refused, 1);
+	if (tsc < sh->retry_at)
+		return 0;
+	while (sh->live < most && sh->opening < sh->cfg->opening && sh->quota != 0 && work < 64) {
+		if (paced && !pace_ready(&sh->rate, tsc))
+			break; /* what is due and finds no slot stays due */
+		if (!open_one(sh, paced ? sh->rate.due : rte_rdtsc()))
 			break;
-		}
-		sh->opening++;
-		c->when1 = rte_rdtsc();
-		rc = sh->tp->open(c);
-		if (rc != 0) { /* no port or address now, say: a later pass tries again */
-			if (sh->stats.refused == 0)
-				app_err("connect: %s (trying again)", strerror(-rc));
-			bump(&sh->stats.refused, 1);
-			conn_close(c);
-			break;
-		}
+		if (paced)
+			pace_step(&sh->rate);
+		sh->quota--;
 		work++;
 	}
 	return work;
@@ -348,39 +436,81 @@ void shard_enter(struct shard *sh, enum phase ph)
 		begin_close(sh);
 }
 
-int shard_tick(struct shard *sh)
+/** Servers' new connections. */
+static int tick_fresh(struct shard *sh)
 {
-	struct conns again = TAILQ_HEAD_INITIALIZER(again);
 	struct conn *c;
 	int work = 0;
 
-	conn_reap(sh);
 	while ((c = TAILQ_FIRST(&sh->fresh)) != NULL) {
-		TAILQ_REMOVE(&sh->fresh, c, pending);
-		c->fresh = false;
+		wait_off(c);
 		conn_opened(c);
 		if (!c->closing)
 			conn_push(c);
+		if (!c->closing && c->tx_want == 0 && !c->blocked && sh->role->writable != NULL)
+			sh->role->writable(c);
 		work++;
 	}
-	TAILQ_CONCAT(&again, &sh->starved, pending);
-	while ((c = TAILQ_FIRST(&again)) != NULL) {
-		TAILQ_REMOVE(&again, c, pending);
-		c->starved = false;
+	return work;
+}
+
+/** Those that found no buffer: each once, they may come back behind the last. */
+static int tick_starved(struct shard *sh)
+{
+	struct conn *c, *last = TAILQ_LAST(&sh->starved, conns);
+	int work = 0;
+
+	while (work < 1024 && (c = TAILQ_FIRST(&sh->starved)) != NULL) {
+		wait_off(c);
 		conn_push(c);
 		if (c->tx_want == 0 && !c->blocked && !c->closing && sh->role->writable != NULL)
 			sh->role->writable(c);
 		work++;
+		if (c == last)
+			break;
 	}
-	if (sh->ep->client && sh->phase < (sh->engine->reopen ? PH_DRAIN : PH_WARMUP))
+	return work;
+}
+
+static int tick_resetting(struct shard *sh)
+{
+	struct conn *c, *next;
+	int work = 0;
+
+	for (c = TAILQ_FIRST(&sh->resetting); c != NULL; c = next) {
+		next = TAILQ_NEXT(c, pending);
+		if (sh->tp->unacked(c) != 0)
+			continue;
+		conn_reset(c);
+		work++;
+	}
+	return work;
+}
+
+/** Nothing is under way: what the reporting lcore waits for at the end. */
+static bool shard_idle(const struct shard *sh)
+{
+	if (sh->phase < PH_DRAIN || sh->inflight != 0)
+		return false;
+	if (!sh->ep->client)
+		return true;
+	return (!sh->engine->reopen || sh->opening == 0) &&
+	       (!sh->engine->whole || sh->asked >= sh->live);
+}
+
+int shard_tick(struct shard *sh)
+{
+	int work;
+
+	conn_reap(sh);
+	work = tick_fresh(sh) + tick_starved(sh) + tick_resetting(sh);
+	if (sh->ep->client && sh->phase < (sh->reopen ? PH_DRAIN : PH_WARMUP))
 		work += open_more(sh);
 	if (sh->role->tick != NULL)
 		work += sh->role->tick(sh);
 	__atomic_store_n(&sh->shown_live, sh->live, __ATOMIC_RELAXED);
 	__atomic_store_n(&sh->shown_established, sh->established, __ATOMIC_RELAXED);
-	__atomic_store_n(&sh->shown_idle,
-	    sh->phase >= PH_DRAIN && sh->inflight == 0 &&
-		(!sh->engine->whole || !sh->ep->client || sh->due >= sh->live),
-	    __ATOMIC_RELAXED);
+	__atomic_store_n(&sh->shown_idle, shard_idle(sh), __ATOMIC_RELAXED);
+	__atomic_store_n(&sh->shown_done, sh->quota == 0 && sh->live == 0, __ATOMIC_RELAXED);
 	return work;
 }

@@ -30,6 +30,7 @@ const struct engine engine_connect = {
     .name = "connect",
     .help = "connections opened and closed, without data",
     .reopen = true,
+    .options = ENGINE_RATE | ENGINE_ACTIVE,
     .client = {.opened = client_opened, .received = received},
     .server = {.opened = server_opened, .received = received},
 };

@@ -30,14 +30,14 @@ static void server_received(struct conn *c, size_t n)
 	}
 }
 
-/** The last round, some at a time: due counts those that were asked. */
+/** The last round, some at a time: asked counts those that were asked. */
 static int client_tick(struct shard *sh)
 {
 	int work = 0;
 
 	if (sh->phase != PH_DRAIN)
 		return 0;
-	for (; sh->due < sh->live && work < 64; sh->due++) {
+	for (; sh->asked < sh->live && work < 64; sh->asked++) {
 		struct conn *c = TAILQ_FIRST(&sh->conns);
 
 		TAILQ_REMOVE(&sh->conns, c, link);
@@ -55,6 +55,7 @@ const struct engine engine_idle = {
     .req = 64,
     .resp = 64,
     .min_size = 1,
+    .protos = 1 << PROTO_ECHO,
     .whole = true,
     .client = {.opened = client_opened, .received = client_received, .tick = client_tick},
     .server = {.received = server_received},

@@ -3,7 +3,8 @@
  * rr: each connection keeps `depth` requests under way. Closed loop: an answer sends the next
  * request, one time stamp serves both. Open loop (--rate): requests are due at fixed times whatever
  * the answers do; one that finds all connections busy waits, and its wait counts, or the latency
- * would leave out just the bad moments.
+ * would leave out just the bad moments. With --active each answer passes the turn to the next
+ * connection, so that only so many have requests under way.
  */
 #include "testtcp.h"
 
@@ -15,9 +16,14 @@ static bool loaded(const struct shard *sh)
 static void client_opened(struct conn *c)
 {
 	/* The load begins when all are open: see tick. */
-	if (loaded(c->sh) && c->sh->cfg->rate == 0)
-		while (c->inflight < c->sh->cfg->depth && !c->closing)
-			conn_request(c, rte_rdtsc());
+	struct shard *sh = c->sh;
+
+	if (!loaded(sh) || sh->cfg->rate != 0)
+		return;
+	if (sh->active != 0 && sh->inflight >= sh->active * sh->cfg->depth)
+		return;
+	while (c->inflight < sh->cfg->depth && !c->closing)
+		conn_request(c, rte_rdtsc());
 }
 
 static void client_received(struct conn *c, size_t n)
@@ -25,6 +31,7 @@ static void client_received(struct conn *c, size_t n)
 	struct shard *sh = c->sh;
 	uint64_t resp = sh->cfg->resp, tsc;
 	bool more = loaded(sh) && sh->cfg->rate == 0;
+	struct conn *next;
 
 	c->rx_have += n;
 	if (c->rx_have < resp)
@@ -33,8 +40,10 @@ static void client_received(struct conn *c, size_t n)
 	while (c->rx_have >= resp && c->inflight != 0) {
 		c->rx_have -= resp;
 		conn_answered(c, tsc);
-		if (more)
+		if (more && sh->active == 0)
 			conn_request(c, tsc);
+		else if (more && (next = shard_pick(sh)) != NULL)
+			conn_request(next, tsc); /* it is another one's turn */
 		if (c->closing)
 			return;
 	}
@@ -79,24 +88,19 @@ static int client_tick(struct shard *sh)
 	uint64_t tsc;
 	int work = 0;
 
-	if (!loaded(sh) || (sh->cfg->rate == 0 && sh->due != 0))
+	if (!loaded(sh) || (sh->cfg->rate == 0 && sh->asked != 0))
 		return 0;
 	if (sh->cfg->rate == 0) {
-		sh->due = 1;
+		sh->asked = 1;
 		return start_all(sh);
 	}
 	tsc = rte_rdtsc();
-	if (sh->due == 0)
-		sh->due = tsc;
-	while (sh->due <= tsc && work < 1024) {
+	while (pace_ready(&sh->rate, tsc) && work < 1024) {
 		struct conn *c = shard_pick(sh);
 
 		if (c == NULL)
 			break; /* what is due stays due */
-		conn_request(c, sh->due);
-		sh->due_frac += sh->due_step & 0xffff;
-		sh->due += (sh->due_step >> 16) + (sh->due_frac >> 16);
-		sh->due_frac &= 0xffff;
+		conn_request(c, pace_step(&sh->rate));
 		work++;
 	}
 	return work;
@@ -108,6 +112,8 @@ const struct engine engine_rr = {
     .req = 64,
     .resp = 64,
     .min_size = 1,
+    .options = ENGINE_RATE | ENGINE_DEPTH | ENGINE_ACTIVE,
+    .protos = 1 << PROTO_ECHO | 1 << PROTO_HTTP,
     .client = {.opened = client_opened, .received = client_received, .tick = client_tick},
     .server = {.received = server_received},
 };

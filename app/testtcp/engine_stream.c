@@ -15,7 +15,7 @@ static void more(struct conn *c)
 {
 	/* A server with a peer elsewhere is not told when that one drains: it stops when the
 	 * connection ends. */
-	while (c->tx_want == 0 && !c->blocked && !c->closing && !c->starved && !c->ended &&
+	while (c->tx_want == 0 && !c->blocked && !c->closing && c->waits == NULL && !c->ended &&
 	       c->sh->phase < PH_DRAIN && piece(c) != 0)
 		for (unsigned int i = 0; i < 4 && c->tx_want == 0 && !c->blocked && !c->closing;
 		     i++)
@@ -38,6 +38,7 @@ const struct engine engine_stream = {
     .help = "bytes in bulk, client to server in pieces of REQ (64k); with RESP, back as well",
     .req = 64512,
     .resp = 0,
+    .protos = 1 << PROTO_ECHO | 1 << PROTO_DISCARD,
     .client = {.opened = more, .received = received, .writable = more},
     .server = {.opened = more, .received = received, .writable = more},
 };

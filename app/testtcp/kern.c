@@ -7,18 +7,23 @@
 
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #define EVENTS 256
 #define RX_BUF (256 * 1024)
+#define LISTENER 1u /* mark of a listener's descriptor among the epoll set's pointers */
 
 struct kernel {
-	int epfd, listener;
-	uint32_t next_local;
+	int epfd;
+	int *listener;
+	unsigned int nlistener;
+	uint64_t next_local; /* member of the clients for the next connection */
 	uint8_t *buf;
 };
 
@@ -41,32 +46,62 @@ static int watch(struct shard *sh, struct conn *c)
 	return epoll_ctl(k->epfd, EPOLL_CTL_ADD, (int)c->handle, &ev) != 0 ? -errno : 0;
 }
 
+#define BIND_TRIES 64
+
+/**
+ * Addresses of --clients in turn, and their ports when it has any: a port may be taken again for
+ * another server, or out of TIME_WAIT as far as net.ipv4.tcp_tw_reuse allows. -EADDRNOTAVAIL: the
+ * kernel has none.
+ */
+static int bind_client(struct endpoint *ep, struct kernel *k, int fd)
+{
+	bool ports = ep->own.port[0] != 0;
+	struct sockaddr_storage from;
+	int one = 1;
+
+	setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
+	if (ports)
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	app_span_at(&ep->own, k->next_local++, &from);
+	if (bind(fd, (struct sockaddr *)&from, app_addr_len(&from)) == 0)
+		return 0;
+	return errno == EADDRINUSE ? -EADDRNOTAVAIL : -errno;
+}
+
+/** One try: a socket connecting from the next local address and port. Descriptor or -errno. */
+static int dial(struct endpoint *ep, struct kernel *k, const struct sockaddr_storage *to)
+{
+	int fd = socket(to->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), rc;
+
+	if (fd < 0)
+		return -errno;
+	rc = set_cubic(fd);
+	if (rc == 0 && ep->own_given)
+		rc = bind_client(ep, k, fd);
+	if (rc == 0 && connect(fd, (const struct sockaddr *)to, app_addr_len(to)) != 0 &&
+	    errno != EINPROGRESS)
+		rc = errno == EADDRINUSE ? -EADDRNOTAVAIL : -errno;
+	if (rc == 0)
+		return fd;
+	close(fd);
+	return rc;
+}
+
 static int kn_open(struct conn *c)
 {
-	struct endpoint *ep = c->sh->ep;
-	struct kernel *k = c->sh->tp_data;
-	struct sockaddr_storage from = ep->local;
-	int fd = socket(ep->peer.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1,
-	    rc;
+	struct shard *sh = c->sh;
+	unsigned int tries = sh->ep->own.port[0] != 0 ? BIND_TRIES : 1;
+	struct sockaddr_storage to;
+	int fd = -EADDRNOTAVAIL;
 
-	if (fd < 0) {
-		c->handle = UINT64_MAX;
-		return -errno;
-	}
-	c->handle = (uint64_t)fd;
-	rc = set_cubic(fd);
-	if (rc != 0)
-		return rc;
-	if (ep->cfg->has_local) {
-		app_addr_add(&from, k->next_local++ % ep->nlocal);
-		setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
-		if (bind(fd, (struct sockaddr *)&from, app_addr_len(&from)) != 0)
-			return -errno;
-	}
-	if (connect(fd, (struct sockaddr *)&ep->peer, app_addr_len(&ep->peer)) != 0 &&
-	    errno != EINPROGRESS)
-		return -errno;
-	return watch(c->sh, c);
+	app_span_at(&sh->ep->servers, sh->next_peer, &to);
+	while (tries-- != 0 && fd == -EADDRNOTAVAIL)
+		fd = dial(sh->ep, sh->tp_data, &to);
+	c->handle = fd < 0 ? UINT64_MAX : (uint64_t)fd;
+	if (fd < 0)
+		return fd;
+	sh->next_peer += sh->ep->nshards;
+	return watch(sh, c);
 }
 
 static ssize_t kn_send(struct conn *c, size_t n)
@@ -85,15 +120,33 @@ static void kn_close(struct conn *c)
 	conn_gone(c);
 }
 
-static void accept_all(struct shard *sh)
+static void kn_finish(struct conn *c)
 {
-	struct kernel *k = sh->tp_data;
+	shutdown((int)c->handle, SHUT_WR);
+}
 
+static void kn_reset(struct conn *c)
+{
+	struct linger now = {.l_onoff = 1, .l_linger = 0};
+
+	setsockopt((int)c->handle, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	kn_close(c);
+}
+
+static uint64_t kn_unacked(struct conn *c)
+{
+	int n = 0;
+
+	return ioctl((int)c->handle, SIOCOUTQ, &n) == 0 ? (uint64_t)n : 0;
+}
+
+static void accept_all(struct shard *sh, int listener)
+{
 	for (unsigned int i = 0; i < EVENTS; i++) {
 		struct sockaddr_storage ss;
 		socklen_t len = sizeof(ss);
-		int fd = accept4(
-		    k->listener, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int fd =
+		    accept4(listener, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		struct conn *c;
 
 		if (fd < 0)
@@ -178,8 +231,8 @@ static int kn_poll(struct shard *sh)
 	int n = epoll_wait(k->epfd, ev, EVENTS, 0);
 
 	for (int i = 0; i < n; i++) {
-		if (ev[i].data.ptr == NULL)
-			accept_all(sh);
+		if (ev[i].data.u64 & LISTENER)
+			accept_all(sh, (int)(ev[i].data.u64 >> 1));
 		else
 			on_event(ev[i].data.ptr, ev[i].events);
 	}
@@ -206,7 +259,6 @@ static int kn_up(struct endpoint *ep)
 		if (k == NULL)
 			return -ENOMEM;
 		ep->shard[i].tp_data = k;
-		k->listener = -1;
 		k->epfd = epoll_create1(EPOLL_CLOEXEC);
 		k->buf = malloc(RX_BUF);
 		if (k->epfd < 0 || k->buf == NULL)
@@ -215,41 +267,57 @@ static int kn_up(struct endpoint *ep)
 	return 0;
 }
 
-static int listen_one(struct endpoint *ep, struct kernel *k)
+/** Listen on a port: of the only address, or of all when there are several. */
+static int listen_port(struct endpoint *ep, struct kernel *k, uint16_t port)
 {
-	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = NULL};
-	int one = 1, rc;
+	struct sockaddr_storage at = ep->servers.first;
+	int fd = socket(at.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1, rc;
+	struct epoll_event ev = {.events = EPOLLIN};
 
-	k->listener = socket(ep->peer.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (k->listener < 0)
+	if (fd < 0)
 		return -errno;
-	setsockopt(k->listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	k->listener[k->nlistener++] = fd;
+	ev.data.u64 = (uint64_t)fd << 1 | LISTENER;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	if (ep->nshards > 1)
-		setsockopt(k->listener, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one));
-	rc = set_cubic(k->listener);
+		setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one));
+	rc = set_cubic(fd);
 	if (rc != 0) {
 		app_err("the kernel has no cubic congestion control: %s", strerror(-rc));
 		return rc;
 	}
-	if (bind(k->listener, (struct sockaddr *)&ep->peer, app_addr_len(&ep->peer)) != 0 ||
-	    listen(k->listener, 4096) != 0 ||
-	    epoll_ctl(k->epfd, EPOLL_CTL_ADD, k->listener, &ev) != 0)
+	if (ep->servers.n > 1)
+		app_parse_addr(at.ss_family == AF_INET ? "0.0.0.0" : "::", port, &at);
+	else
+		app_addr_set_port(&at, port);
+	if (bind(fd, (struct sockaddr *)&at, app_addr_len(&at)) != 0 || listen(fd, 4096) != 0 ||
+	    epoll_ctl(k->epfd, EPOLL_CTL_ADD, fd, &ev) != 0)
 		return -errno;
 	return 0;
 }
 
+static int listen_all(struct endpoint *ep, struct kernel *k)
+{
+	int rc = 0;
+
+	k->listener = calloc(app_span_ports(&ep->servers), sizeof(*k->listener));
+	if (k->listener == NULL)
+		return -ENOMEM;
+	for (unsigned int p = ep->servers.port[0]; p <= ep->servers.port[1] && rc == 0; p++) {
+		rc = listen_port(ep, k, (uint16_t)p);
+		if (rc != 0)
+			app_err("listen on port %u: %s", p, strerror(-rc));
+	}
+	return rc;
+}
+
 static int kn_listen(struct endpoint *ep)
 {
-	for (unsigned int i = 0; i < ep->nshards; i++) {
-		int rc = listen_one(ep, ep->shard[i].tp_data);
+	int rc = 0;
 
-		if (rc != 0) {
-			app_err("listen on port %llu: %s", (unsigned long long)ep->cfg->port,
-			    strerror(-rc));
-			return rc;
-		}
-	}
-	return 0;
+	for (unsigned int i = 0; i < ep->nshards && rc == 0; i++)
+		rc = listen_all(ep, ep->shard[i].tp_data);
+	return rc;
 }
 
 static void kn_leave(struct shard *sh)
@@ -266,8 +334,9 @@ static int kn_down(struct endpoint *ep)
 			conn_close(c);
 		if (k == NULL)
 			continue;
-		if (k->listener >= 0)
-			close(k->listener);
+		for (unsigned int n = 0; n < k->nlistener; n++)
+			close(k->listener[n]);
+		free(k->listener);
 		close(k->epfd);
 		free(k->buf);
 		free(k);
@@ -281,7 +350,10 @@ const struct transport transport_kernel = {
     .listen = kn_listen,
     .open = kn_open,
     .send = kn_send,
+    .finish = kn_finish,
     .close = kn_close,
+    .reset = kn_reset,
+    .unacked = kn_unacked,
     .poll = kn_poll,
     .leave = kn_leave,
     .down = kn_down,

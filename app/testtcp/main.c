@@ -13,7 +13,7 @@
 #include <rte_lcore.h>
 
 const struct engine *const engines[] = {
-    &engine_rr, &engine_stream, &engine_connect, &engine_idle, NULL};
+    &engine_rr, &engine_stream, &engine_connect, &engine_crr, &engine_idle, NULL};
 
 static void usage(FILE *f, bool full)
 {
@@ -31,7 +31,7 @@ static void usage(FILE *f, bool full)
 		fprintf(f, "  %-8s %s\n", engines[i]->name, engines[i]->help);
 	fprintf(f, "\nOptions (sizes take k, m, g; times ns, us, ms, s, min):\n");
 	opts_help(f);
-	fprintf(f, "  --help                           this text\n"
+	fprintf(f, "  --help                        this text\n"
 		   "\nEach EAL lcore polls one squeue. With --role both the lcores are shared out "
 		   "between the two stacks; a single one\n"
 		   "runs both. Exit status: 1 when bytes were wrong or connections were lost, 2 "
@@ -49,70 +49,147 @@ static const struct engine *find_engine(const char *name)
 	return NULL;
 }
 
-/** Options that depend on the engine. 0, or -EINVAL after a message. */
-static int settle(struct config *cfg, const struct engine *e)
+/** Options that not every engine has. NULL, or the one that is wrong. */
+static const char *unwanted(const struct config *cfg, const struct engine *e)
 {
-	struct sluice_tunables t;
-	char err[200];
+	static const struct {
+		const char *name;
+		enum engine_option needs;
+	} rows[] = {
+	    {"rate", ENGINE_RATE},
+	    {"depth", ENGINE_DEPTH},
+	    {"active", ENGINE_ACTIVE},
+	    {"close", ENGINE_CLOSE},
+	    {"close-with", ENGINE_CLOSE},
+	};
 
-	if (e == NULL) {
-		app_err("--engine %s: there is rr, stream, connect, idle", cfg->engine);
-		return -EINVAL;
-	}
+	for (size_t i = 0; i < RTE_DIM(rows); i++)
+		if (opts_given(cfg, rows[i].name) && !(e->options & rows[i].needs))
+			return rows[i].name;
+	if (cfg->proto != PROTO_OWN && !(e->protos & 1u << cfg->proto))
+		return "proto";
+	return NULL;
+}
+
+static int settle_sizes(struct config *cfg, const struct engine *e)
+{
 	if (!cfg->has_size) {
 		cfg->req = e->req;
 		cfg->resp = e->resp;
 	} else if (!cfg->has_resp) {
 		cfg->resp = e->min_size != 0 ? cfg->req : e->resp;
 	}
-	if (cfg->req < e->min_size || cfg->resp < e->min_size ||
-	    (e == &engine_stream && cfg->req + cfg->resp == 0)) {
-		app_err("--size: engine %s needs at least one byte", e->name);
+	if (cfg->proto == PROTO_ECHO) /* what comes back is what was sent */
+		cfg->resp = cfg->req;
+	if (cfg->proto == PROTO_DISCARD)
+		cfg->resp = 0;
+	if (cfg->req >= e->min_size && cfg->resp >= e->min_size &&
+	    (e != &engine_stream || cfg->req + cfg->resp != 0))
+		return 0;
+	app_err("--size: engine %s needs at least one byte", e->name);
+	return -EINVAL;
+}
+
+/** Options that depend on the engine. 0, or -EINVAL after a message. */
+static int settle(struct config *cfg, const struct engine *e)
+{
+	struct sluice_tunables t;
+	const char *name;
+	char err[200];
+
+	if (e == NULL) {
+		app_err("--engine %s: there is no such engine", cfg->engine);
 		return -EINVAL;
 	}
-	if (cfg->rate != 0 && e != &engine_rr) {
-		app_err("--rate is for engine rr");
+	name = unwanted(cfg, e);
+	if (name != NULL) {
+		app_err("engine %s does not go with this --%s", e->name, name);
 		return -EINVAL;
 	}
+	if (e == &engine_connect)
+		cfg->close = CLOSE_SERVER;
 	sluice_tunables_default(&t);
 	for (unsigned int i = 0; i < cfg->ntunable; i++)
 		if (app_tunable_set(&t, cfg->tunable[i], err, sizeof(err)) != 0) {
 			app_err("%s", err);
 			return -EINVAL;
 		}
-	return 0;
+	/* A number of connections in all: as long as they take, all of them measured. */
+	if (e->reopen && cfg->active != 0 && opts_given(cfg, "connections")) {
+		if (!opts_given(cfg, "warmup"))
+			cfg->warmup = 0;
+		if (!opts_given(cfg, "duration") && cfg->role != ROLE_SERVER)
+			cfg->duration = UINT64_MAX;
+	}
+	return settle_sizes(cfg, e);
 }
 
-/** Addresses of an end: as given, else 10.0.0.1 (client) and .2 on a wire, loopback for the kernel.
- */
+/** Addresses: as given, else 10.0.0.1 (client) and .2 on a wire, loopback for the kernel. */
 static void set_addresses(struct endpoint *ep, const struct config *cfg)
 {
-	bool v6 = cfg->has_peer ? cfg->peer.ss_family == AF_INET6
-				: cfg->has_local && cfg->local.ss_family == AF_INET6;
-	const char *server =
-	    cfg->stack == STACK_KERNEL ? (v6 ? "::1" : "127.0.0.1") : (v6 ? "fd00::2" : "10.0.0.2");
-	const char *client = cfg->stack == STACK_KERNEL ? server : (v6 ? "fd00::1" : "10.0.0.1");
+	const struct app_span *given = cfg->servers.n != 0 ? &cfg->servers : &cfg->clients;
+	bool v6 = given->n != 0 && given->first.ss_family == AF_INET6;
+	bool kernel = cfg->stack == STACK_KERNEL;
+	struct app_span clients = cfg->clients;
 
-	app_parse_addr(server, (uint16_t)cfg->port, &ep->peer);
-	if (cfg->has_peer)
-		ep->peer = cfg->peer;
-	ep->nlocal = 1;
-	if (cfg->has_local && (ep->client || cfg->role == ROLE_SERVER)) {
-		ep->local = cfg->local;
-		ep->nlocal = cfg->nlocal;
-	} else if (ep->client) {
-		app_parse_addr(client, 0, &ep->local);
-	} else {
-		ep->local = ep->peer;
+	ep->servers = cfg->servers;
+	if (ep->servers.n == 0) {
+		ep->servers.n = 1;
+		app_parse_addr(kernel ? (v6 ? "::1" : "127.0.0.1") : (v6 ? "fd00::2" : "10.0.0.2"),
+		    0, &ep->servers.first);
 	}
-	if (!ep->client && cfg->role == ROLE_SERVER &&
-	    cfg->has_local) { /* what a kernel server binds to */
-		ep->peer = cfg->local;
-		if (ep->peer.ss_family == AF_INET)
-			((struct sockaddr_in *)&ep->peer)->sin_port = htons((uint16_t)cfg->port);
-		else
-			((struct sockaddr_in6 *)&ep->peer)->sin6_port = htons((uint16_t)cfg->port);
+	if (clients.n == 0) {
+		clients.n = 1;
+		app_parse_addr(v6 ? "fd00::1" : "10.0.0.1", 0, &clients.first);
 	}
+	ep->own = ep->client ? clients : ep->servers;
+	ep->own_given = (ep->client ? cfg->clients.n : cfg->servers.n) != 0;
+}
+
+static uint64_t pace_of(uint64_t per_second, unsigned int nshards)
+{
+	if (per_second == 0)
+		return 0;
+	return (uint64_t)((double)rte_get_tsc_hz() * 65536.0 * nshards / (double)per_second);
+}
+
+/** Part i of n of a total. */
+static uint64_t share(uint64_t total, unsigned int i, unsigned int n)
+{
+	return total / n + (i < total % n);
+}
+
+static void make_shard(struct run *r, struct endpoint *ep, unsigned int i)
+{
+	const struct config *cfg = r->cfg;
+	struct shard *sh = &ep->shard[i];
+	bool at_once = r->engine->reopen && cfg->active != 0;
+	unsigned int n = ep->nshards;
+
+	sh->ep = ep;
+	sh->engine = r->engine;
+	sh->role = ep->client ? &r->engine->client : &r->engine->server;
+	if (cfg->proto == PROTO_HTTP)
+		sh->role = http_role(sh->role);
+	sh->tp = ep->tp;
+	sh->cfg = cfg;
+	sh->id = i;
+	sh->next_peer = i;
+	sh->reopen = r->engine->reopen || cfg->proto == PROTO_HTTP;
+	sh->target = (uint32_t)share(at_once ? cfg->active : cfg->connections, i, n);
+	sh->quota = UINT64_MAX;
+	if (at_once && opts_given(cfg, "connections"))
+		sh->quota = share(cfg->connections, i, n);
+	if (!at_once)
+		sh->active = (uint32_t)share(cfg->active, i, n);
+	sh->rate.step = pace_of(cfg->rate, n);
+	sh->ramp.step = pace_of(cfg->ramp, n);
+	TAILQ_INIT(&sh->conns);
+	TAILQ_INIT(&sh->fresh);
+	TAILQ_INIT(&sh->starved);
+	TAILQ_INIT(&sh->resetting);
+	TAILQ_INIT(&sh->dead);
+	hist_reset(&sh->hist);
 }
 
 static int make_endpoint(struct run *r, struct endpoint *ep, bool client, unsigned int nshards)
@@ -128,26 +205,8 @@ static int make_endpoint(struct run *r, struct endpoint *ep, bool client, unsign
 	if (ep->shard == NULL)
 		return -ENOMEM;
 	set_addresses(ep, cfg);
-	for (unsigned int i = 0; i < nshards; i++) {
-		struct shard *sh = &ep->shard[i];
-
-		sh->ep = ep;
-		sh->engine = r->engine;
-		sh->role = client ? &r->engine->client : &r->engine->server;
-		sh->tp = ep->tp;
-		sh->cfg = cfg;
-		sh->id = i;
-		sh->target =
-		    (uint32_t)(cfg->connections / nshards + (i < cfg->connections % nshards));
-		if (cfg->rate != 0)
-			sh->due_step = (uint64_t)((double)rte_get_tsc_hz() * 65536.0 * nshards /
-						  (double)cfg->rate);
-		TAILQ_INIT(&sh->conns);
-		TAILQ_INIT(&sh->fresh);
-		TAILQ_INIT(&sh->starved);
-		TAILQ_INIT(&sh->dead);
-		hist_reset(&sh->hist);
-	}
+	for (unsigned int i = 0; i < nshards; i++)
+		make_shard(r, ep, i);
 	return 0;
 }
 
@@ -188,14 +247,18 @@ static int set_up(struct run *r)
 
 	r->nep = cfg->role == ROLE_BOTH ? 2 : 1;
 	ns = RTE_MIN(RTE_MAX(n / r->nep, 1u), (unsigned int)MAX_SHARDS);
-	if (ns > cfg->connections)
-		ns = (unsigned int)cfg->connections;
+	ns = (unsigned int)RTE_MIN(ns, cfg->active != 0 ? cfg->active : cfg->connections);
 	if (pattern_make() != 0) {
 		app_err("no memory for the payload pattern (EAL option -m)");
 		return -ENOMEM;
 	}
 	for (unsigned int e = 0; e < r->nep && rc == 0; e++)
 		rc = make_endpoint(r, &r->ep[e], cfg->role == ROLE_CLIENT || e == 1, ns);
+	if (rc == 0 && cfg->proto == PROTO_HTTP &&
+	    http_make(cfg, &r->ep[0], !r->engine->reopen || cfg->close == CLOSE_CLIENT) != 0) {
+		app_err("--path is too long");
+		rc = -EINVAL;
+	}
 	if (rc == 0 && cfg->stack == STACK_SLUICE && cfg->link == LINK_WIRE)
 		rc = make_wire(r, ns);
 	for (unsigned int e = 0; e < r->nep && rc == 0; e++) {

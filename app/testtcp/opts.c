@@ -11,7 +11,9 @@
 #include <string.h>
 
 enum type {
+	T_HEAD, /* no option: a heading of the help */
 	T_U64,
+	T_RATE, /* a number, "/s" may follow */
 	T_SIZE,
 	T_TIME,
 	T_BOOL,
@@ -31,40 +33,76 @@ struct row {
 
 #define AT(f) offsetof(struct config, f)
 #define SECOND 1000000000ull
+#define HEAD(text)                   \
+	{                            \
+		.name = text, T_HEAD \
+	}
 
 static const struct row rows[] = {
+    HEAD("what runs"),
     {"engine", T_TEXT, AT(engine), 0, 0, "NAME",
-	"the load (below); both ends need the same (default: rr)"},
+	"the load (above); both ends need the same (default: rr)"},
     {"role", T_CHOICE, AT(role), 0, 0, "server|client|both",
 	"both is two stacks in this process (default: both)"},
     {"link", T_CHOICE, AT(link), 0, 0, "wire|port",
 	"memory between the two, or DPDK ports (default: wire for both)"},
     {"stack", T_CHOICE, AT(stack), 0, 0, "sluice|kernel",
-	"kernel: the same load on kernel sockets, over loopback"},
+	"kernel: the same load on kernel sockets"},
+    {"proto", T_CHOICE, AT(proto), 0, 0, "own|echo|discard|http",
+	"what a server that is not ours talks (--role client)"},
+    {"path", T_TEXT, AT(path), 0, 0, "PATH", "what --proto http asks for (default: /)"},
+
+    HEAD("addresses"),
+    {"clients", T_TEXT, AT(clients_text), 0, 0, "A[-B][:P-Q]",
+	"clients' addresses and ports; IPv6 in brackets: [A-B]:P-Q"},
+    {"servers", T_TEXT, AT(servers_text), 0, 0, "A[-B][:P-Q]",
+	"servers' addresses and ports: connections take them in turn"},
     {"local", T_TEXT, AT(local_text), 0, 0, "A[-B]",
-	"own addresses; a client spreads connections over them"},
-    {"peer", T_TEXT, AT(peer_text), 0, 0, "A", "the server's address"},
+	"own addresses: --clients, of a server --servers"},
+    {"peer", T_TEXT, AT(peer_text), 0, 0, "A", "the server's address: --servers of a client"},
+    {"port", T_U64, AT(port), 1, 65535, "N", "port of servers without P-Q (default: 7000)"},
     {"prefix", T_U64, AT(prefix), 0, 128, "LEN",
-	"prefix length of --local (default: 24, IPv6: 64)"},
-    {"gateway", T_TEXT, AT(gateway), 0, 0, "A", "next hop of the default route"},
+	"prefix length of own addresses (default: 24, IPv6: 64)"},
+    {"gateway", T_TEXT, AT(gateway), 0, 0, "A", "next hop of the default route, of both sides"},
+    {"client-gateway", T_TEXT, AT(side_gateway[SIDE_CLIENT]), 0, 0, "A", "of the clients only"},
+    {"server-gateway", T_TEXT, AT(side_gateway[SIDE_SERVER]), 0, 0, "A", "of the servers only"},
+    {"client-vlan", T_TEXT, AT(side_vlan[SIDE_CLIENT]), 0, 0, "ID[,ID]",
+	"VLAN of the clients' port, outer and inner tag"},
+    {"server-vlan", T_TEXT, AT(side_vlan[SIDE_SERVER]), 0, 0, "ID[,ID]", "of the servers' port"},
     {"vrf", T_U64, AT(vrf), 0, UINT32_MAX, "ID", "VRF of all that (default: 0)"},
-    {"port", T_U64, AT(port), 1, 65535, "N", "TCP port of the server (default: 7000)"},
-    {"port-id", T_TEXT, AT(port_id_text), 0, 0, "N[,M]",
-	"DPDK port, of the client too with --role both (default: 0,1)"},
+
+    HEAD("load"),
     {"connections", T_U64, AT(connections), 1, 10000000, "N",
 	"connections; of a server: at most (default: 1; server 1000000)"},
+    {"active", T_U64, AT(active), 1, 10000000, "N",
+	"rr: so many of them have requests under way; connect, crr: so many at once, "
+	"--connections in all"},
+    {"ramp", T_RATE, AT(ramp), 1, 1000000000, "N/s",
+	"connections a second until all are there (default: as fast as goes)"},
     {"opening", T_U64, AT(opening), 1, 1000000, "N",
 	"handshakes under way at once, of each lcore (default: 256)"},
     {"size", T_TEXT, AT(size_text), 0, 0, "REQ[,RESP]",
 	"bytes of request and response (default: by engine; RESP as REQ)"},
-    {"depth", T_U64, AT(depth), 1, 1024, "N", "requests under way on a connection (default: 1)"},
-    {"rate", T_U64, AT(rate), 0, 1000000000, "N",
-	"requests a second in all, open loop: latency counts from when each was due"},
+    {"depth", T_U64, AT(depth), 1, 1024, "N",
+	"rr: requests under way on a connection (default: 1)"},
+    {"rate", T_RATE, AT(rate), 1, 1000000000, "N/s",
+	"open loop, all lcores: requests (rr), connections (connect, crr) a second; latency counts "
+	"from when each was due"},
+    {"close", T_CHOICE, AT(close), 0, 0, "client|server",
+	"crr: who closes first (default: client; --proto http: server)"},
+    {"close-with", T_CHOICE, AT(close_with), 0, 0, "fin|rst",
+	"crr: how; rst leaves no TIME_WAIT (default: fin)"},
     {"duration", T_TIME, AT(duration), 0, 0, "TIME",
 	"of the measurement (default: 10s; a server runs until a signal)"},
     {"warmup", T_TIME, AT(warmup), 0, 0, "TIME", "load before it (default: 1s)"},
     {"verify", T_FLAG, AT(verify), 0, 0, NULL,
-	"the receiver compares every byte with the payload pattern"},
+	"the receiver compares every byte with the payload pattern; http: all bodies are the same"},
+    {"nat", T_FLAG, AT(nat), 0, 0, NULL,
+	"a device between the ends changes addresses: all connections carry the same bytes"},
+
+    HEAD("ports, packets, memory"),
+    {"ports", T_TEXT, AT(ports_text), 0, 0, "N[,M]",
+	"DPDK port; with --role both the clients', the servers' (default: 0,1)"},
     {"checksum", T_BOOL, AT(checksum), 0, 0, "on|off",
 	"off: the wire carries no checksums (default: on)"},
     {"offload", T_BOOL, AT(offload), 0, 0, "on|off",
@@ -84,16 +122,25 @@ static const struct row rows[] = {
     {"idle", T_CHOICE, AT(idle), 0, 0, "spin|yield",
 	"what an lcore without work does (default: spin)"},
     {"tunable", T_TUNABLE, 0, 0, 0, "NAME=VALUE", "set a tunable of the stacks; may be repeated"},
+
+    HEAD("output"),
     {"json", T_TEXT, AT(json), 0, 0, "FILE", "write the results; - is standard output"},
     {"verbose", T_FLAG, AT(verbose), 0, 0, NULL, "show the stacks' log down to debug level"},
 };
 
+#define NROWS (sizeof(rows) / sizeof(rows[0]))
+_Static_assert(NROWS <= 64, "config.given has a bit for each row");
+
 void opts_help(FILE *f)
 {
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		int n =
-		    fprintf(f, "  --%s %s", rows[i].name, rows[i].arg != NULL ? rows[i].arg : "");
+	for (size_t i = 0; i < NROWS; i++) {
+		int n;
 
+		if (rows[i].type == T_HEAD) {
+			fprintf(f, " %s\n", rows[i].name);
+			continue;
+		}
+		n = fprintf(f, "  --%s %s", rows[i].name, rows[i].arg != NULL ? rows[i].arg : "");
 		fprintf(f, "%*s %s\n", n < 30 ? 30 - n : 0, "", rows[i].help);
 	}
 }
@@ -114,12 +161,30 @@ static int choice(const char *list, const char *text, uint64_t *out)
 	return -EINVAL;
 }
 
+static int set_rate(const struct row *r, const char *text, uint64_t *out)
+{
+	size_t n = strlen(text);
+	char number[24];
+
+	if (n > 2 && strcmp(text + n - 2, "/s") == 0)
+		n -= 2;
+	if (n >= sizeof(number))
+		return -EINVAL;
+	memcpy(number, text, n);
+	number[n] = '\0';
+	return app_parse_u64(number, r->min, r->max, out);
+}
+
 static int set_row(struct config *c, const struct row *r, const char *text)
 {
 	void *p = (char *)c + r->offset;
 	int rc;
 
 	switch (r->type) {
+	case T_HEAD:
+		break;
+	case T_RATE:
+		return set_rate(r, text, p);
 	case T_U64:
 		return app_parse_u64(text, r->min, r->max, p);
 	case T_SIZE:
@@ -151,10 +216,11 @@ static const struct row *find_row(const char *arg, const char **value)
 	if (strncmp(arg, "--", 2) != 0)
 		return NULL;
 	arg += 2;
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+	for (size_t i = 0; i < NROWS; i++) {
 		size_t n = strlen(rows[i].name);
 
-		if (strncmp(arg, rows[i].name, n) == 0 && (arg[n] == '\0' || arg[n] == '=')) {
+		if (rows[i].type != T_HEAD && strncmp(arg, rows[i].name, n) == 0 &&
+		    (arg[n] == '\0' || arg[n] == '=')) {
 			*value = arg[n] == '=' ? arg + n + 1 : NULL;
 			return &rows[i];
 		}
@@ -162,83 +228,167 @@ static const struct row *find_row(const char *arg, const char **value)
 	return NULL;
 }
 
-static bool given(int argc, char **argv, const char *name)
+bool opts_given(const struct config *c, const char *name)
 {
-	const char *value;
-	const struct row *r;
-
-	for (int i = 1; i < argc; i++)
-		if ((r = find_row(argv[i], &value)) != NULL && strcmp(r->name, name) == 0)
-			return true;
+	for (size_t i = 0; i < NROWS; i++)
+		if (strcmp(rows[i].name, name) == 0)
+			return (c->given >> i & 1) != 0;
 	return false;
+}
+
+/* ---- what the texts mean ---- */
+
+static int bad(char *err, size_t len, const char *name, const char *text, const char *want)
+{
+	snprintf(err, len, "--%s %s: want %s", name, text, want);
+	return -EINVAL;
+}
+
+/** --local and --peer are short for the one of --clients and --servers that fits the role. */
+static int short_forms(struct config *c, char *err, size_t len)
+{
+	const char **local = c->role == ROLE_SERVER ? &c->servers_text : &c->clients_text;
+
+	if (c->local_text != NULL && *local != NULL)
+		return bad(err, len, "local", c->local_text, "this or the long form, not both");
+	if (c->local_text != NULL)
+		*local = c->local_text;
+	if (c->peer_text == NULL || c->role == ROLE_SERVER)
+		return 0;
+	if (c->servers_text != NULL)
+		return bad(err, len, "peer", c->peer_text, "this or --servers, not both");
+	c->servers_text = c->peer_text;
+	return 0;
+}
+
+static int parse_span(const char *name, const char *text, struct app_span *s, char *err, size_t len)
+{
+	if (text == NULL || app_parse_span(text, MAX_ADDRS, s) == 0)
+		return 0;
+	return bad(
+	    err, len, name, text, "A[-B][:P-Q], at most 65536 addresses; [A-B]:P-Q for IPv6");
+}
+
+static int parse_addresses(struct config *c, char *err, size_t len)
+{
+	const char *gw[3] = {c->gateway, c->side_gateway[0], c->side_gateway[1]};
+	struct sockaddr_storage ss;
+	int rc = short_forms(c, err, len);
+
+	if (rc == 0)
+		rc = parse_span(c->clients_text == c->local_text ? "local" : "clients",
+		    c->clients_text, &c->clients, err, len);
+	if (rc == 0)
+		rc = parse_span(c->servers_text == c->peer_text    ? "peer"
+				: c->servers_text == c->local_text ? "local"
+								   : "servers",
+		    c->servers_text, &c->servers, err, len);
+	for (unsigned int i = 0; i < 3 && rc == 0; i++)
+		if (gw[i] != NULL && app_parse_addr(gw[i], 0, &ss) != 0)
+			rc = bad(err, len, "gateway", gw[i], "an address");
+	for (unsigned int i = 0; i < 2; i++)
+		if (c->side_gateway[i] == NULL)
+			c->side_gateway[i] = c->gateway;
+	if (c->servers.port[0] == 0)
+		c->servers.port[0] = c->servers.port[1] = (uint16_t)c->port;
+	return rc;
+}
+
+static int parse_vlan(const char *text, uint16_t vlan[2])
+{
+	uint64_t outer, inner = 0;
+	bool both;
+
+	if (app_parse_sizes(text, 4094, &outer, &inner, &both) != 0 || outer == 0 ||
+	    (both && inner == 0))
+		return -EINVAL;
+	vlan[0] = (uint16_t)outer;
+	vlan[1] = (uint16_t)inner;
+	return 0;
+}
+
+static int parse_ports(struct config *c, char *err, size_t len)
+{
+	uint64_t a, b = 0;
+	bool both;
+
+	for (unsigned int i = 0; i < 2; i++)
+		if (c->side_vlan[i] != NULL && parse_vlan(c->side_vlan[i], c->vlan[i]) != 0)
+			return bad(err, len, i == SIDE_CLIENT ? "client-vlan" : "server-vlan",
+			    c->side_vlan[i], "ID or OUTER,INNER in 1..4094");
+	if (c->ports_text == NULL)
+		return 0;
+	if (app_parse_sizes(c->ports_text, 1023, &a, &b, &both) != 0)
+		return bad(err, len, "ports", c->ports_text, "N or N,M");
+	c->port_id[SIDE_CLIENT] = a;
+	c->port_id[SIDE_SERVER] = both ? b : c->role == ROLE_BOTH ? a + 1 : a;
+	return 0;
 }
 
 static int parse_texts(struct config *c, char *err, size_t len)
 {
-	const char *comma;
-	struct sockaddr_storage gw;
+	int rc = parse_addresses(c, err, len);
 
-	if (c->size_text != NULL &&
-	    app_parse_sizes(c->size_text, 1u << 30, &c->req, &c->resp, &c->has_resp) != 0) {
-		snprintf(err, len, "--size %s: want REQ or REQ,RESP, up to 1g", c->size_text);
-		return -EINVAL;
-	}
+	if (rc == 0)
+		rc = parse_ports(c, err, len);
+	if (rc != 0)
+		return rc;
 	c->has_size = c->size_text != NULL;
-	c->has_local = c->local_text != NULL;
-	c->has_peer = c->peer_text != NULL;
-	if (c->has_local && app_parse_range(c->local_text, MAX_LOCAL, &c->local, &c->nlocal) != 0) {
-		snprintf(err, len, "--local %s: want an address or A-B, at most %u of them",
-		    c->local_text, MAX_LOCAL);
-		return -EINVAL;
-	}
-	if (c->has_peer && app_parse_addr(c->peer_text, (uint16_t)c->port, &c->peer) != 0) {
-		snprintf(err, len, "--peer %s: no address", c->peer_text);
-		return -EINVAL;
-	}
-	if (c->gateway != NULL && app_parse_addr(c->gateway, 0, &gw) != 0) {
-		snprintf(err, len, "--gateway %s: no address", c->gateway);
-		return -EINVAL;
-	}
-	if (c->port_id_text != NULL) {
-		uint64_t a, b = 0;
-		bool both;
-
-		comma = strchr(c->port_id_text, ',');
-		if (app_parse_sizes(c->port_id_text, 1023, &a, &b, &both) != 0) {
-			snprintf(err, len, "--port-id %s: want N or N,M", c->port_id_text);
-			return -EINVAL;
-		}
-		c->port_id[0] = a;
-		c->port_id[1] = comma != NULL ? b : a + 1;
-	}
+	if (c->has_size &&
+	    app_parse_sizes(c->size_text, 1u << 30, &c->req, &c->resp, &c->has_resp) != 0)
+		return bad(err, len, "size", c->size_text, "REQ or REQ,RESP, up to 1g");
 	return 0;
 }
 
 static int check(struct config *c, char *err, size_t len)
 {
+	bool port = c->stack == STACK_SLUICE && c->link == LINK_PORT;
 	const char *why = NULL;
 
-	if (c->has_local && c->has_peer && c->local.ss_family != c->peer.ss_family)
-		why = "--local and --peer are of different families";
+	if (c->clients.n != 0 && c->servers.n != 0 &&
+	    c->clients.first.ss_family != c->servers.first.ss_family)
+		why = "clients and servers are of different families";
 	else if (c->stack == STACK_SLUICE && c->role != ROLE_BOTH && c->link == LINK_WIRE)
 		why = "--link wire joins two stacks of one process: --role both, or --link port";
-	else if (c->role == ROLE_CLIENT && !c->has_peer)
-		why = "--role client needs --peer";
-	else if (c->role != ROLE_BOTH && !c->has_local && c->stack == STACK_SLUICE)
-		why = "--link port needs --local";
-	else if (c->stack == STACK_SLUICE && c->link == LINK_PORT && c->has_checksum &&
-		 !c->checksum)
+	else if (c->role == ROLE_CLIENT && c->servers.n == 0)
+		why = "--role client needs --servers or --peer";
+	else if (c->role == ROLE_CLIENT && c->clients.n == 0 && port)
+		why = "--role client on a port needs --clients or --local";
+	else if (c->role == ROLE_SERVER && c->servers.n == 0 && port)
+		why = "--role server on a port needs --servers or --local";
+	else if (c->proto != PROTO_OWN && c->role != ROLE_CLIENT)
+		why = "--proto names what a server talks that is not ours: --role client";
+	else if (c->role != ROLE_CLIENT && app_span_ports(&c->servers) > MAX_SERVER_PORTS)
+		why = "--servers has more ports than can be listened on (1024)";
+	else if (port && opts_given(c, "checksum") && !c->checksum)
 		why = "--checksum off is for --link wire only";
 	else if (c->rxq != 0 && c->txq != 0 && c->rxq != c->txq)
 		why = "--rxq and --txq must be the same: queues come in pairs";
 	else if (c->stack == STACK_KERNEL && c->ntunable != 0)
 		why = "--tunable is of the sluice stack";
+	else if (c->active > c->connections)
+		why = "--active is more than --connections";
 	else if (c->role != ROLE_SERVER && c->duration == 0)
 		why = "--duration must be positive";
 	if (why == NULL)
 		return 0;
 	snprintf(err, len, "%s", why);
 	return -EINVAL;
+}
+
+/** What is not given and follows from other options. */
+static void set_defaults(struct config *c)
+{
+	if (c->role != ROLE_BOTH && !opts_given(c, "link"))
+		c->link = LINK_PORT;
+	if (c->role == ROLE_SERVER && !opts_given(c, "duration"))
+		c->duration = 0;
+	if (c->connections == 0)
+		c->connections = c->role == ROLE_SERVER ? 1000000 : c->active != 0 ? c->active : 1;
+	if (!opts_given(c, "offload"))
+		c->offload = c->link == LINK_PORT;
+	if (c->proto == PROTO_HTTP && !opts_given(c, "close"))
+		c->close = CLOSE_SERVER;
 }
 
 int opts_parse(struct config *c, int argc, char **argv, char *err, size_t errlen)
@@ -254,8 +404,8 @@ int opts_parse(struct config *c, int argc, char **argv, char *err, size_t errlen
 	    .port = 7000,
 	    .mbufs = 16384,
 	    .checksum = true,
-	    .port_id = {0, 1},
-	    .nlocal = 1};
+	    .path = "/",
+	    .port_id = {[SIDE_CLIENT] = 0, [SIDE_SERVER] = 1}};
 	for (int i = 1; i < argc; i++) {
 		const char *value, *name = argv[i];
 		const struct row *r = find_row(name, &value);
@@ -280,18 +430,9 @@ int opts_parse(struct config *c, int argc, char **argv, char *err, size_t errlen
 			    r->arg);
 			return -EINVAL;
 		}
+		c->given |= 1ull << (r - rows);
 	}
-	c->has_prefix = given(argc, argv, "prefix");
-	c->has_checksum = given(argc, argv, "checksum");
-	c->has_offload = given(argc, argv, "offload");
-	if (c->role != ROLE_BOTH && !given(argc, argv, "link"))
-		c->link = LINK_PORT;
-	if (c->role == ROLE_SERVER && !given(argc, argv, "duration"))
-		c->duration = 0;
-	if (c->connections == 0)
-		c->connections = c->role == ROLE_SERVER ? 1000000 : 1;
-	if (!c->has_offload)
-		c->offload = c->link == LINK_PORT;
+	set_defaults(c);
 	rc = parse_texts(c, err, errlen);
 	return rc != 0 ? rc : check(c, err, errlen);
 }

@@ -20,29 +20,54 @@ enum {
 	STACK_KERNEL
 };
 
-#define MAX_LOCAL 1024
+enum {
+	CLOSE_CLIENT,
+	CLOSE_SERVER
+};
+enum {
+	CLOSE_FIN,
+	CLOSE_RST
+};
+/** What the server talks. */
+enum {
+	PROTO_OWN,
+	PROTO_ECHO,
+	PROTO_DISCARD,
+	PROTO_HTTP
+};
+/** Index of what there is for each end. */
+enum {
+	SIDE_SERVER,
+	SIDE_CLIENT
+};
+
+#define MAX_ADDRS 65536
+#define MAX_SERVER_PORTS 1024 /* to listen on */
 #define MAX_TUNABLES 32
 
 struct config {
-	uint64_t role, link, stack, idle;
-	const char *engine, *local_text, *peer_text, *size_text, *gateway, *json, *port_id_text;
-	uint64_t connections, depth, rate, duration, warmup, opening;
+	uint64_t role, link, stack, idle, close, close_with, proto;
+	const char *engine, *clients_text, *servers_text, *local_text, *peer_text, *size_text,
+	    *gateway, *json, *ports_text, *path;
+	const char *side_gateway[2], *side_vlan[2];
+	uint64_t connections, active, depth, rate, ramp, duration, warmup, opening;
 	uint64_t rxq, txq, rxd, txd, burst, mtu, port, vrf, prefix, mbufs;
-	bool checksum, offload, tso, verify, verbose;
+	bool checksum, offload, tso, verify, nat, verbose;
 	const char *tunable[MAX_TUNABLES];
 	unsigned int ntunable;
-	/* made of the texts */
+	/* made of the texts and of what was not given */
 	bool has_size, has_resp;
 	uint64_t req, resp;
-	struct sockaddr_storage local; /* family AF_UNSPEC: the default */
-	uint32_t nlocal;
-	struct sockaddr_storage peer;
-	uint64_t port_id[2];
-	bool has_local, has_peer, has_prefix, has_checksum, has_offload;
+	struct app_span clients, servers; /* n 0: the default */
+	uint64_t port_id[2];              /* by side */
+	uint16_t vlan[2][2];              /* by side: outer, inner; 0: none */
+	uint64_t given;                   /* rows that stood on the command line */
 };
 
 /** argv[0] is skipped. 0, or -EINVAL with the reason in err. */
 int opts_parse(struct config *c, int argc, char **argv, char *err, size_t errlen);
+/** Was the option of that name given? */
+bool opts_given(const struct config *c, const char *name);
 /** The table as text. */
 void opts_help(FILE *f);
 

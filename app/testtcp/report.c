@@ -39,9 +39,7 @@ static void compute(const struct run *r, struct result *x)
 		}
 	if (x->secs <= 0)
 		return;
-	/* Of a stream one way, the pieces are counted at the other end. */
-	if (x->sub.transactions == 0)
-		x->sub.transactions = x->all.transactions;
+	run_pieces(r, &x->sub, &x->all);
 	x->tps = (double)x->sub.transactions / x->secs;
 	x->cps = (double)x->sub.opened / x->secs;
 	if (r->engine->whole && x->open_secs > 0) {
@@ -56,9 +54,74 @@ static void compute(const struct run *r, struct result *x)
 		x->cycles = (double)x->all.busy_cycles / (double)x->sub.transactions;
 }
 
+/* ---- who closed, and what that left ---- */
+
+struct ending {
+	const char *closer, *with, *holder; /* holder of TIME_WAIT: client, server, none */
+	double seconds;                     /* length of TIME_WAIT */
+	bool counted;                       /* reused and evicted are known */
+	uint64_t reused, evicted;           /* in this process */
+	uint64_t no_port;
+};
+
+/** What both ends of this process count, or the one that is here. */
+static void time_wait_counts(const struct run *r, struct ending *e)
+{
+	for (unsigned int i = 0; i < r->nep; i++) {
+		struct sluice_counters c;
+
+		sluice_counters_sum(r->ep[i].stack.st, &c);
+		e->reused += c.tcp_timewait_reused;
+		e->evicted += c.tcp_timewait_evicted;
+	}
+	e->counted = true;
+}
+
+static void get_ending(const struct run *r, struct ending *e)
+{
+	const struct config *cfg = r->cfg;
+	uint64_t ns = 0;
+
+	memset(e, 0, sizeof(*e));
+	e->closer = cfg->close == CLOSE_CLIENT ? "client" : "server";
+	e->with = cfg->close_with == CLOSE_FIN ? "fin" : "rst";
+	e->holder = cfg->close_with == CLOSE_FIN ? e->closer : "none";
+	e->no_port = run_no_port(r);
+	e->seconds = 60; /* TCP_TIMEWAIT_LEN: the kernel has no other */
+	if (cfg->stack == STACK_KERNEL)
+		return;
+	sluice_tunable_get(r->ep[0].stack.st, "tcp.time_wait", &ns);
+	e->seconds = (double)ns * 1e-9;
+	time_wait_counts(r, e);
+}
+
+static void text_ending(FILE *f, const struct run *r)
+{
+	struct ending e;
+
+	get_ending(r, &e);
+	if (r->engine->reopen) {
+		fprintf(f, "closed first by the %s with %s; TIME_WAIT ", e.closer, e.with);
+		if (strcmp(e.holder, "none") == 0)
+			fprintf(f, "none");
+		else
+			fprintf(f, "%.3g s at the %s", e.seconds, e.holder);
+		if (e.counted)
+			fprintf(f, ", %llu tuples reused, %llu evicted",
+			    (unsigned long long)e.reused, (unsigned long long)e.evicted);
+		fputc('\n', f);
+	}
+	if (e.no_port != 0)
+		fprintf(f,
+		    "PORTS LIMIT THIS RUN: %llu times no free local address and port was found "
+		    "(more --clients, or --close server, or rst)\n",
+		    (unsigned long long)e.no_port);
+}
+
 void report_text(struct run *r)
 {
 	FILE *f = r->cfg->json != NULL && strcmp(r->cfg->json, "-") == 0 ? stderr : stdout;
+	struct drops d = run_drops(r);
 	struct stats total;
 	static struct result x;
 
@@ -73,11 +136,13 @@ void report_text(struct run *r)
 		    (double)hist_quantile(&x.hist, 0.99) * 1e-3,
 		    (double)hist_quantile(&x.hist, 0.999) * 1e-3, (double)x.hist.max * 1e-3);
 	fprintf(f,
-	    "cycles/trans %.0f  retransmits %llu  drops %llu  bytes/connection %llu  lost %llu  "
+	    "cycles/trans %.0f  retransmits %llu  drops port %llu pool %llu  bytes/connection %llu "
+	    " lost %llu  "
 	    "wrong bytes %llu\n",
-	    x.cycles, (unsigned long long)r->retrans, (unsigned long long)run_drops(r),
-	    (unsigned long long)r->mem_per_conn, (unsigned long long)(total.lost + r->unopened),
-	    (unsigned long long)total.errors);
+	    x.cycles, (unsigned long long)r->retrans, (unsigned long long)d.port,
+	    (unsigned long long)d.pool, (unsigned long long)r->mem_per_conn,
+	    (unsigned long long)(total.lost + r->unopened), (unsigned long long)total.errors);
+	text_ending(f, r);
 }
 
 /* ---- JSON ---- */
@@ -143,6 +208,49 @@ static void put_latency(FILE *f, const struct hist *h)
 	fprintf(f, "]},\n");
 }
 
+static void put_span(FILE *f, const char *name, const struct app_span *s)
+{
+	char a[INET6_ADDRSTRLEN], b[INET6_ADDRSTRLEN];
+	struct sockaddr_storage last = s->first;
+
+	app_addr_add(&last, s->n - 1);
+	fprintf(f, "  \"%s\": {\"first\": \"%s\", \"last\": \"%s\", \"ports\": ", name,
+	    app_addr_text(&s->first, a, sizeof(a)), app_addr_text(&last, b, sizeof(b)));
+	if (s->port[0] != 0)
+		fprintf(f, "[%u, %u]},\n", s->port[0], s->port[1]);
+	else
+		fprintf(f, "null},\n");
+}
+
+/** Addresses of both ends, as far as they are known here. */
+static void put_addresses(FILE *f, const struct run *r)
+{
+	const struct endpoint *ep = &r->ep[r->nep - 1];
+
+	if (ep->client && (ep->own_given || r->cfg->stack == STACK_SLUICE))
+		put_span(f, "clients", &ep->own);
+	else
+		fprintf(f, "  \"clients\": null,\n");
+	put_span(f, "servers", &ep->servers);
+}
+
+static void put_ending(FILE *f, const struct run *r)
+{
+	struct ending e;
+
+	get_ending(r, &e);
+	fprintf(f,
+	    "  \"close\": {\"first\": \"%s\", \"with\": \"%s\"},\n  \"time_wait\": {\"held_by\": "
+	    "\"%s\", \"seconds\": %.9g, ",
+	    e.closer, e.with, e.holder, e.seconds);
+	if (e.counted)
+		fprintf(f, "\"reused\": %llu, \"evicted\": %llu},\n", (unsigned long long)e.reused,
+		    (unsigned long long)e.evicted);
+	else
+		fprintf(f, "\"reused\": null, \"evicted\": null},\n");
+	fprintf(f, "  \"ports_exhausted\": %llu,\n", (unsigned long long)e.no_port);
+}
+
 static void put_ports(FILE *f, const struct run *r)
 {
 	fprintf(f, "  \"ports\": [");
@@ -204,67 +312,98 @@ static void put_lcores(FILE *f, const struct run *r)
 	fprintf(f, "],\n");
 }
 
-int report_json(struct run *r, const char *path)
+static const char *link_name(const struct config *c)
+{
+	if (c->stack == STACK_KERNEL)
+		return c->role == ROLE_BOTH ? "loopback" : "kernel";
+	return c->link == LINK_WIRE ? "wire" : "port";
+}
+
+static void put_asked(FILE *f, const struct run *r)
 {
 	static const char *const role[] = {"server", "client", "both"};
-	FILE *f = strcmp(path, "-") == 0 ? stdout : fopen(path, "w");
+	static const char *const proto[] = {"own", "echo", "discard", "http"};
 	const struct config *c = r->cfg;
-	struct stats total;
-	static struct result x;
 
-	if (f == NULL) {
-		app_err("--json %s: cannot be written", path);
-		return -1;
-	}
+	fprintf(f, "  \"mode\": \"%s\",\n  \"role\": \"%s\",\n  \"stack\": \"%s\",\n",
+	    r->engine->name, role[c->role], c->stack == STACK_KERNEL ? "kernel" : "sluice");
+	fprintf(f, "  \"link\": \"%s\",\n  \"proto\": \"%s\",\n", link_name(c), proto[c->proto]);
+	put_addresses(f, r);
+	fprintf(f, "  \"checksum\": %s,\n  \"verify\": %s,\n", c->checksum ? "true" : "false",
+	    c->verify ? "true" : "false");
+	fprintf(f,
+	    "  \"connections\": %llu,\n  \"active\": %llu,\n  \"depth\": %llu,\n  \"rate\": "
+	    "%llu,\n  "
+	    "\"ramp\": %llu,\n  \"size\": [%llu, %llu],\n",
+	    (unsigned long long)c->connections, (unsigned long long)c->active,
+	    (unsigned long long)c->depth, (unsigned long long)c->rate, (unsigned long long)c->ramp,
+	    (unsigned long long)c->req, (unsigned long long)(c->proto == PROTO_HTTP ? 0 : c->resp));
+}
+
+static void put_result(FILE *f, const struct run *r)
+{
+	static struct result x;
+	struct drops d = run_drops(r);
+	struct stats total;
+
 	compute(r, &x);
 	run_sum(r, NULL, &total);
-	fprintf(f, "{\n  \"schema\": \"sluice-testtcp/1\",\n");
-	put_environment(f, r);
+	fprintf(f, "  \"seconds\": %.3f,\n  \"opening_seconds\": %.3f,\n", x.secs, x.open_secs);
 	fprintf(f,
-	    "  \"mode\": \"%s\",\n  \"role\": \"%s\",\n  \"stack\": \"%s\",\n  \"link\": \"%s\",\n",
-	    r->engine->name, role[c->role], c->stack == STACK_KERNEL ? "kernel" : "sluice",
-	    c->stack == STACK_KERNEL ? "loopback"
-	    : c->link == LINK_WIRE   ? "wire"
-				     : "port");
-	fprintf(f,
-	    "  \"checksum\": %s,\n  \"verify\": %s,\n  \"connections\": %llu,\n  \"depth\": "
-	    "%llu,\n  \"rate\": %llu,\n",
-	    c->checksum ? "true" : "false", c->verify ? "true" : "false",
-	    (unsigned long long)c->connections, (unsigned long long)c->depth,
-	    (unsigned long long)c->rate);
-	fprintf(f,
-	    "  \"size\": [%llu, %llu],\n  \"seconds\": %.3f,\n  \"opening_seconds\": %.3f,\n",
-	    (unsigned long long)c->req, (unsigned long long)c->resp, x.secs, x.open_secs);
-	fprintf(f,
-	    "  \"transactions_per_s\": %.1f,\n  \"connections_per_s\": %.1f,\n  \"gbit_per_s\": "
-	    "%.4f,\n",
-	    x.tps, x.cps, x.gbps);
+	    "  \"transactions\": %llu,\n  \"transactions_per_s\": %.1f,\n  "
+	    "\"connections_per_s\": %.1f,\n  \"gbit_per_s\": %.4f,\n",
+	    (unsigned long long)x.sub.transactions, x.tps, x.cps, x.gbps);
 	put_latency(f, &x.hist);
 	fprintf(f,
-	    "  \"cycles_per_transaction\": %.1f,\n  \"retransmits\": %llu,\n  \"drops\": %llu,\n",
-	    x.cycles, (unsigned long long)r->retrans, (unsigned long long)run_drops(r));
+	    "  \"cycles_per_transaction\": %.1f,\n  \"retransmits\": %llu,\n  \"drops\": %llu,\n  "
+	    "\"drops_port\": %llu,\n  \"drops_pool\": %llu,\n",
+	    x.cycles, (unsigned long long)r->retrans, (unsigned long long)(d.port + d.pool),
+	    (unsigned long long)d.port, (unsigned long long)d.pool);
 	fprintf(f,
 	    "  \"bytes_per_connection\": %llu,\n  \"lost\": %llu,\n  \"wrong_bytes\": %llu,\n  "
 	    "\"refused\": %llu,\n",
 	    (unsigned long long)r->mem_per_conn, (unsigned long long)(total.lost + r->unopened),
 	    (unsigned long long)total.errors, (unsigned long long)total.refused);
-	put_ports(f, r);
-	put_lcores(f, r);
+	put_ending(f, r);
+}
+
+static void put_intervals(FILE *f, const struct run *r)
+{
 	fprintf(f, "  \"intervals\": [");
 	for (unsigned int i = 0; i < r->ninterval; i++) {
 		const struct interval *v = &r->interval[i];
 
 		fprintf(f,
 		    "%s{\"t\": %.3f, \"transactions_per_s\": %.1f, \"connections_per_s\": %.1f, "
-		    "\"gbit_per_s\": %.4f, ",
-		    i != 0 ? ",\n    " : "\n    ", v->t, v->tps, v->cps, v->gbps);
+		    "\"gbit_per_s\": %.4f, \"retransmits\": %llu, ",
+		    i != 0 ? ",\n    " : "\n    ", v->t, v->tps, v->cps, v->gbps,
+		    (unsigned long long)v->retrans);
 		fprintf(f,
-		    "\"retransmits\": %llu, \"drops\": %llu, \"connections\": %llu, \"busy\": "
-		    "%.4f}",
-		    (unsigned long long)v->retrans, (unsigned long long)v->drops,
+		    "\"drops\": %llu, \"drops_port\": %llu, \"drops_pool\": %llu, "
+		    "\"connections\": %llu, \"busy\": %.4f}",
+		    (unsigned long long)(v->drops_port + v->drops_pool),
+		    (unsigned long long)v->drops_port, (unsigned long long)v->drops_pool,
 		    (unsigned long long)v->live, v->busy);
 	}
-	fprintf(f, "]\n}\n");
+	fprintf(f, "]\n");
+}
+
+int report_json(struct run *r, const char *path)
+{
+	FILE *f = strcmp(path, "-") == 0 ? stdout : fopen(path, "w");
+
+	if (f == NULL) {
+		app_err("--json %s: cannot be written", path);
+		return -1;
+	}
+	fprintf(f, "{\n  \"schema\": \"sluice-testtcp/1\",\n");
+	put_environment(f, r);
+	put_asked(f, r);
+	put_result(f, r);
+	put_ports(f, r);
+	put_lcores(f, r);
+	put_intervals(f, r);
+	fprintf(f, "}\n");
 	if (ferror(f) != 0 || (f != stdout && fclose(f) != 0)) {
 		app_err("--json %s: write error", path);
 		return -1;

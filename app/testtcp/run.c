@@ -85,24 +85,43 @@ uint64_t run_retrans(const struct run *r)
 	return n;
 }
 
-uint64_t run_drops(const struct run *r)
+struct drops run_drops(const struct run *r)
 {
+	struct drops d = {0, 0};
 	struct sluice_counters c;
 	struct stats s;
-	uint64_t n = 0;
 
 	if (r->cfg->stack == STACK_KERNEL)
-		return 0;
+		return d;
 	for (unsigned int e = 0; e < r->nep; e++) {
 		struct sluice_port_stats ps = {.size = sizeof(ps)};
 
 		sluice_counters_sum(r->ep[e].stack.st, &c);
-		n += c.port_tx_nomem + c.port_tx_ctl_drops;
-		if (sluice_port_stats(r->ep[e].stack.st, (unsigned int)r->ep[e].port, &ps) == 0)
-			n += ps.rx_missed + ps.rx_nomem + ps.rx_errors + ps.tx_errors;
+		d.port += c.port_tx_ctl_drops;
+		d.pool += c.port_tx_nomem;
+		if (sluice_port_stats(r->ep[e].stack.st, (unsigned int)r->ep[e].port, &ps) != 0)
+			continue;
+		d.port += ps.rx_missed + ps.rx_errors + ps.tx_errors;
+		d.pool += ps.rx_nomem;
 	}
 	run_sum(r, NULL, &s);
-	return n + s.nomem;
+	d.pool += s.nomem;
+	return d;
+}
+
+uint64_t run_no_port(const struct run *r)
+{
+	const struct endpoint *ep = &r->ep[r->nep - 1];
+	struct sluice_counters c;
+	struct stats s;
+
+	if (!ep->client)
+		return 0;
+	run_sum(r, ep, &s);
+	if (r->cfg->stack == STACK_KERNEL)
+		return s.no_port;
+	sluice_counters_sum(ep->stack.st, &c); /* addresses not yet ready are no shortage */
+	return c.tcp_ports_exhausted;
 }
 
 /** The endpoint whose figures are the result: the client, if it is here. */
@@ -126,6 +145,14 @@ static uint32_t level(const struct run *r, const struct endpoint *ep, size_t off
 
 #define LEVEL(r, ep, field) level(r, ep, offsetof(struct shard, field))
 
+void run_pieces(const struct run *r, struct stats *sub, const struct stats *all)
+{
+	if (sub->transactions == 0)
+		sub->transactions = all->transactions;
+	if (sub->transactions == 0 && r->cfg->proto == PROTO_DISCARD)
+		sub->transactions = sub->tx_bytes / r->cfg->req;
+}
+
 static void line(struct run *r, uint64_t now)
 {
 	static const char *const name[] = {"open", "warmup", "measure", "drain", "close", "end"};
@@ -133,10 +160,12 @@ static void line(struct run *r, uint64_t now)
 	double secs = (double)(now - r->last_line) * 1e-9, busy;
 	static struct stats last_all;
 	struct interval iv;
-	uint64_t retrans = run_retrans(r), drops = run_drops(r);
+	uint64_t retrans = run_retrans(r);
+	struct drops drops = run_drops(r);
 
 	run_sum(r, subject(r), &s);
 	run_sum(r, NULL, &all);
+	run_pieces(r, &s, &all);
 	busy = all.total_cycles > last_all.total_cycles
 		   ? (double)(all.busy_cycles - last_all.busy_cycles) /
 			 (double)(all.total_cycles - last_all.total_cycles)
@@ -147,13 +176,15 @@ static void line(struct run *r, uint64_t now)
 	    .gbps = (double)(s.rx_bytes + s.tx_bytes - l->rx_bytes - l->tx_bytes) * 8e-9 / secs,
 	    .busy = busy,
 	    .retrans = retrans - r->last_retrans,
-	    .drops = drops - r->last_drops,
+	    .drops_port = drops.port - r->last_drops.port,
+	    .drops_pool = drops.pool - r->last_drops.pool,
 	    .live = LEVEL(r, subject(r), shown_live)};
 	fprintf(r->cfg->json != NULL && strcmp(r->cfg->json, "-") == 0 ? stderr : stdout,
 	    "%6.1fs %-7s conns %llu  trans/s %.0f  conn/s %.0f  Gbit/s %.3f  retrans %llu  drops "
-	    "%llu  busy %.0f%%\n",
+	    "port %llu pool %llu  busy %.0f%%\n",
 	    iv.t, name[r->phase], (unsigned long long)iv.live, iv.tps, iv.cps, iv.gbps,
-	    (unsigned long long)iv.retrans, (unsigned long long)iv.drops, iv.busy * 100);
+	    (unsigned long long)iv.retrans, (unsigned long long)iv.drops_port,
+	    (unsigned long long)iv.drops_pool, iv.busy * 100);
 	fflush(stdout);
 	if (r->phase == PH_MEASURE && r->ninterval < r->max_interval)
 		r->interval[r->ninterval++] = iv;
@@ -190,6 +221,15 @@ static void set_phase(struct run *r, enum phase ph, uint64_t now)
 	__atomic_store_n(&r->phase, ph, __ATOMIC_RELEASE);
 }
 
+/** How long the ramp takes. */
+static uint64_t ramp_time(const struct run *r)
+{
+	const struct config *cfg = r->cfg;
+	uint64_t n = r->engine->reopen && cfg->active != 0 ? cfg->active : cfg->connections;
+
+	return cfg->ramp != 0 ? n * SLUICE_SEC(1) / cfg->ramp : 0;
+}
+
 /** Is the opening phase over? Too late: what is missing counts as lost. */
 static void check_open(struct run *r, uint64_t now)
 {
@@ -200,12 +240,15 @@ static void check_open(struct run *r, uint64_t now)
 		return;
 	}
 	have = LEVEL(r, subject(r), shown_established);
-	if (have >= r->cfg->connections || r->engine->reopen) {
+	if (r->engine->reopen) {
+		if (now - r->phase_start >= ramp_time(r))
+			set_phase(r, PH_WARMUP, now);
+	} else if (have >= r->cfg->connections) {
 		set_phase(r, PH_WARMUP, now);
-	} else if (now - r->phase_start > OPEN_LIMIT) {
+	} else if (now - r->phase_start > OPEN_LIMIT + ramp_time(r)) {
 		r->unopened = r->cfg->connections - have;
-		app_err("only %llu of %llu connections opened within 30 s",
-		    (unsigned long long)have, (unsigned long long)r->cfg->connections);
+		app_err("only %llu of %llu connections opened in time", (unsigned long long)have,
+		    (unsigned long long)r->cfg->connections);
 		set_phase(r, PH_CLOSE, now);
 	}
 }
@@ -248,7 +291,8 @@ static void control(struct run *r, uint64_t now)
 			set_phase(r, PH_MEASURE, now);
 		break;
 	case PH_MEASURE:
-		if (r->cfg->duration != 0 && since >= r->cfg->duration)
+		if ((r->cfg->duration != 0 && since >= r->cfg->duration) ||
+		    LEVEL(r, subject(r), shown_done) == subject(r)->nshards)
 			set_phase(r, PH_DRAIN, now);
 		break;
 	case PH_DRAIN:

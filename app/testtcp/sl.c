@@ -20,7 +20,7 @@ static int on_recv(void *arg, sluice_conn_t h, size_t avail, bool push)
 	struct conn *c = arg;
 	struct sluice_stack *st = c->sh->ep->stack.st;
 
-	if (c->sh->cfg->verify) {
+	if (c->sh->cfg->verify || c->http != NULL) {
 		size_t left = avail;
 
 		while (left != 0) {
@@ -135,34 +135,47 @@ static const struct sluice_upcalls listener_upcalls = {
 
 /* ---- downcalls ---- */
 
+/** A connect chooses among all addresses of this end. */
+static int set_sources(struct endpoint *ep, sluice_conn_t h)
+{
+	const struct sockaddr_storage *a = &ep->own.first;
+	struct sluice_addr first = {.b = {0}};
+
+	if (ep->own.n <= 1)
+		return 0;
+	if (a->ss_family == AF_INET) {
+		first.b[10] = first.b[11] = 0xff;
+		memcpy(&first.b[12], &((const struct sockaddr_in *)a)->sin_addr, 4);
+	} else {
+		memcpy(first.b, &((const struct sockaddr_in6 *)a)->sin6_addr, 16);
+	}
+	return sluice_set_sources(ep->stack.st, h, &first, ep->own.n);
+}
+
 static int sl_open(struct conn *c)
 {
-	struct endpoint *ep = c->sh->ep;
+	struct shard *sh = c->sh;
+	struct endpoint *ep = sh->ep;
 	struct sluice_stack *st = ep->stack.st;
-	struct sluice_addr first;
+	struct sockaddr_storage to;
 	int rc;
 
-	rc = sluice_create(st, ep->peer.ss_family, SOCK_STREAM, IPPROTO_TCP, (uint32_t)ep->cfg->vrf,
-	    (int)c->sh->id, &c->handle);
+	app_span_at(&ep->servers, sh->next_peer, &to);
+	rc = sluice_create(st, to.ss_family, SOCK_STREAM, IPPROTO_TCP, (uint32_t)ep->cfg->vrf,
+	    (int)sh->id, &c->handle);
 	if (rc != 0) {
 		c->handle = SLUICE_CONN_NONE;
 		return rc;
 	}
 	rc = sluice_activate(st, c->handle, &conn_upcalls, c);
-	if (rc == 0 && ep->nlocal > 1) {
-		memset(&first, 0, sizeof(first));
-		if (ep->local.ss_family == AF_INET) {
-			first.b[10] = first.b[11] = 0xff;
-			memcpy(&first.b[12], &((struct sockaddr_in *)&ep->local)->sin_addr, 4);
-		} else {
-			memcpy(first.b, &((struct sockaddr_in6 *)&ep->local)->sin6_addr, 16);
-		}
-		rc = sluice_set_sources(st, c->handle, &first, ep->nlocal);
-	}
 	if (rc == 0)
-		rc = sluice_connect(
-		    st, c->handle, (struct sockaddr *)&ep->peer, app_addr_len(&ep->peer), NULL);
-	return rc == -EINPROGRESS ? 0 : rc;
+		rc = set_sources(ep, c->handle);
+	if (rc == 0)
+		rc = sluice_connect(st, c->handle, (struct sockaddr *)&to, app_addr_len(&to), NULL);
+	if (rc != -EINPROGRESS)
+		return rc;
+	sh->next_peer += ep->nshards;
+	return 0;
 }
 
 static ssize_t sl_send(struct conn *c, size_t n)
@@ -197,6 +210,23 @@ static void sl_close(struct conn *c)
 		sluice_close(c->sh->ep->stack.st, c->handle);
 }
 
+static void sl_finish(struct conn *c)
+{
+	sluice_shutdown(c->sh->ep->stack.st, c->handle, SLUICE_SHUT_WR);
+}
+
+static void sl_reset(struct conn *c)
+{
+	sluice_abort(c->sh->ep->stack.st, c->handle);
+}
+
+static uint64_t sl_unacked(struct conn *c)
+{
+	struct sluice_conn_info info = {.size = sizeof(info)};
+
+	return sluice_conn_info(c->sh->ep->stack.st, c->handle, &info) == 0 ? info.sndq : 0;
+}
+
 static int sl_poll(struct shard *sh)
 {
 	current = sh;
@@ -222,6 +252,12 @@ static int tunables(const struct endpoint *ep, struct sluice_tunables *t)
 		t->sq_rx_burst = ep->cfg->burst;
 	if (ep->cfg->link == LINK_WIRE)
 		t->ip_dad_probes = 0; /* nobody else is on it */
+	if (ep->cfg->role == ROLE_BOTH)
+		t->tcp_time_wait_reuse = SLUICE_MS(2); /* both clocks tick once a millisecond */
+	if (ep->client && ep->own.port[0] != 0) {
+		t->tcp_port_min = ep->own.port[0];
+		t->tcp_port_max = ep->own.port[1];
+	}
 	for (unsigned int i = 0; i < ep->cfg->ntunable; i++)
 		if (app_tunable_set(t, ep->cfg->tunable[i], err, sizeof(err)) != 0) {
 			app_err("%s", err);
@@ -230,30 +266,61 @@ static int tunables(const struct endpoint *ep, struct sluice_tunables *t)
 	return 0;
 }
 
+#define MAX_EACH 1024   /* addresses of their own; more of them are held as prefixes */
+#define MAX_PREFIXES 64 /* a span of 65536 falls into 32 at most */
+
+/** The largest prefix that begins with address i of the span and does not go beyond it. */
+static unsigned int prefix_bits(const struct app_span *s, uint32_t i)
+{
+	const struct sockaddr_storage *a = &s->first;
+	uint32_t low = ntohl(a->ss_family == AF_INET
+				 ? ((const struct sockaddr_in *)a)->sin_addr.s_addr
+				 : ((const struct sockaddr_in6 *)a)->sin6_addr.s6_addr32[3]) +
+		       i;
+	unsigned int bits = low != 0 ? (unsigned int)__builtin_ctz(low) : 31;
+
+	while (bits != 0 && (i + (1ull << bits) > s->n || bits > 16))
+		bits--;
+	return bits;
+}
+
+static void address_text(const struct app_span *s, uint32_t i, unsigned int plen, char text[64])
+{
+	char buf[INET6_ADDRSTRLEN];
+	struct sockaddr_storage a = s->first;
+
+	app_addr_add(&a, i);
+	snprintf(text, 64, "%s/%u", app_addr_text(&a, buf, sizeof(buf)), plen);
+}
+
 static int addresses(struct endpoint *ep)
 {
-	static char text[MAX_LOCAL][INET6_ADDRSTRLEN + 5];
-	static const char *addr[MAX_LOCAL];
+	static char text[MAX_EACH + MAX_PREFIXES][64];
+	static const char *addr[MAX_EACH + MAX_PREFIXES];
+	const struct config *cfg = ep->cfg;
+	const char *gw = cfg->side_gateway[ep->client];
+	bool v6 = ep->own.first.ss_family == AF_INET6;
+	unsigned int plen = opts_given(cfg, "prefix") ? (unsigned int)cfg->prefix : v6 ? 64 : 24;
+	uint32_t each = ep->own.n <= MAX_EACH ? ep->own.n : 1;
 	struct app_net net = {.ifname = "net0",
 	    .port = (unsigned int)ep->port,
-	    .vrf = (uint32_t)ep->cfg->vrf,
+	    .vlan = {cfg->vlan[ep->client][0], cfg->vlan[ep->client][1]},
+	    .vrf = (uint32_t)cfg->vrf,
 	    .addr = addr,
-	    .naddr = ep->nlocal};
-	bool v6 = ep->local.ss_family == AF_INET6;
-	unsigned int plen = ep->cfg->has_prefix ? (unsigned int)ep->cfg->prefix : v6 ? 64 : 24;
+	    .prefix = addr + each};
 
-	for (uint32_t i = 0; i < ep->nlocal; i++) {
-		struct sockaddr_storage a = ep->local;
-		size_t n;
+	for (uint32_t i = 0; i < each; i++)
+		address_text(&ep->own, i, plen, text[net.naddr++]);
+	for (uint32_t i = each; i < ep->own.n;) {
+		unsigned int bits = prefix_bits(&ep->own, i);
 
-		app_addr_add(&a, i);
-		app_addr_text(&a, text[i], sizeof(text[i]));
-		n = strlen(text[i]);
-		snprintf(text[i] + n, sizeof(text[i]) - n, "/%u", plen % 1000);
-		addr[i] = text[i];
+		address_text(&ep->own, i, (v6 ? 128 : 32) - bits, text[net.naddr + net.nprefix++]);
+		i += 1u << bits;
 	}
-	if (ep->cfg->gateway != NULL) {
-		net.route[0] = (struct app_route){v6 ? "::/0" : "0.0.0.0/0", ep->cfg->gateway};
+	for (unsigned int i = 0; i < net.naddr + net.nprefix; i++)
+		addr[i] = text[i];
+	if (gw != NULL) {
+		net.route[0] = (struct app_route){v6 ? "::/0" : "0.0.0.0/0", gw};
 		net.nroute = 1;
 	}
 	return app_net_up(&ep->stack, &net);
@@ -269,7 +336,7 @@ static int add_port(struct endpoint *ep)
 	    .txd = (uint16_t)cfg->txd,
 	    .mtu = (uint16_t)cfg->mtu,
 	    .no_offload = !cfg->offload,
-	    .port_id = (uint16_t)cfg->port_id[ep->client && cfg->role == ROLE_BOTH]};
+	    .port_id = (uint16_t)cfg->port_id[ep->client]};
 
 	if (ep->driver.ops == NULL)
 		return app_ethdev_add(&ep->stack, &p);
@@ -279,20 +346,38 @@ static int add_port(struct endpoint *ep)
 	return ep->port;
 }
 
+/**
+ * Connections that a squeue must have room for. A stack keeps four TIME_WAIT entries for each: an
+ * end that closes first needs as many as it has tuples, up to the tunable's limit.
+ */
+static uint32_t room(const struct endpoint *ep, const struct sluice_tunables *t)
+{
+	const struct config *cfg = ep->cfg;
+	bool reopen = ep->shard[0].engine->reopen;
+	uint64_t held = reopen && cfg->active != 0 ? cfg->active : cfg->connections;
+	uint64_t ports = ep->own.port[0] != 0 && ep->client ? app_span_ports(&ep->own) : 32768;
+	uint64_t tuples = ports * ep->own.n * ep->servers.n * app_span_ports(&ep->servers);
+	uint64_t per = (held + ep->nshards - 1) / ep->nshards;
+	uint64_t n = per + per / 8 + 1023 + app_span_ports(&ep->servers);
+
+	if (reopen && cfg->close_with == CLOSE_FIN)
+		n += RTE_MIN(tuples, t->tcp_time_wait_max) / 4;
+	return (uint32_t)RTE_MIN(n, (1ull << 24) - 1);
+}
+
 static int sl_up(struct endpoint *ep)
 {
-	uint64_t per = (ep->cfg->connections + ep->nshards - 1) / ep->nshards;
 	struct sluice_tunables t;
 	struct app_stack_params p = {.name = ep->name,
 	    .nsqueues = ep->nshards,
 	    .mbufs = (unsigned int)ep->cfg->mbufs,
-	    .max_connections = (uint32_t)RTE_MIN(per + per / 8 + 1024, (1ull << 24) - 1),
 	    .tunables = &t};
 	struct sluice_app app = {.size = sizeof(app), .poll = app_poll, .arg = ep};
 	int rc = tunables(ep, &t);
 
 	if (rc != 0)
 		return rc;
+	p.max_connections = room(ep, &t);
 	rc = app_stack_up(&p, &ep->stack);
 	if (rc != 0)
 		return rc;
@@ -310,15 +395,14 @@ static int sl_up(struct endpoint *ep)
 	return rc;
 }
 
-static int sl_listen(struct endpoint *ep)
+static int listen_port(struct endpoint *ep, uint16_t port)
 {
 	struct sluice_stack *st = ep->stack.st;
 	struct sockaddr_storage any;
 	sluice_conn_t l;
 	int rc;
 
-	app_parse_addr(
-	    ep->local.ss_family == AF_INET ? "0.0.0.0" : "::", (uint16_t)ep->cfg->port, &any);
+	app_parse_addr(ep->own.first.ss_family == AF_INET ? "0.0.0.0" : "::", port, &any);
 	rc = sluice_create(
 	    st, any.ss_family, SOCK_STREAM, IPPROTO_TCP, (uint32_t)ep->cfg->vrf, 0, &l);
 	if (rc == 0)
@@ -328,8 +412,16 @@ static int sl_listen(struct endpoint *ep)
 	if (rc == 0)
 		rc = sluice_listen(st, l, 4096);
 	if (rc != 0)
-		app_err(
-		    "listen on port %llu: %s", (unsigned long long)ep->cfg->port, strerror(-rc));
+		app_err("listen on port %u: %s", port, strerror(-rc));
+	return rc;
+}
+
+static int sl_listen(struct endpoint *ep)
+{
+	int rc = 0;
+
+	for (unsigned int p = ep->servers.port[0]; p <= ep->servers.port[1] && rc == 0; p++)
+		rc = listen_port(ep, (uint16_t)p);
 	return rc;
 }
 
@@ -350,7 +442,10 @@ const struct transport transport_sluice = {
     .listen = sl_listen,
     .open = sl_open,
     .send = sl_send,
+    .finish = sl_finish,
     .close = sl_close,
+    .reset = sl_reset,
+    .unacked = sl_unacked,
     .poll = sl_poll,
     .leave = sl_leave,
     .down = sl_down,

@@ -2,11 +2,12 @@
 /*
  * sluice-testtcp: for TCP what testpmd is for packets.
  *
- *	engine (rr, stream, connect, idle)	what is said, in numbers of bytes: never touches payload
+ *	engine_*.c	what is said, in numbers of bytes: never touches payload. One file each
  *	conn.c		one end of a connection: payload pattern, what is still to be sent
- *	sl.c, kern.c	transports, sluice's event API and kernel sockets: both run the very same load
- *	run.c		phases, lcores, intervals
- *	report.c	writes what they found
+ *	http.c		stands between the two when the server talks HTTP
+ *	sl.c, kern.c	transports: sluice's event API or kernel sockets, so both run the same load
+ *	run.c		phases, lcores, intervals; report.c writes what they found
+ *	opts.c, main.c	the table of options, and what is made of them
  *
  * An endpoint is one stack in one role; a shard is its part on one lcore (a squeue, an epoll set).
  * Everything of a shard is touched by its lcore only, but `stats`, which the reporting lcore reads
@@ -27,6 +28,7 @@
 	64512u /* most that is sent at once: the pattern goes on that far behind PATTERN_LEN */
 
 struct conn;
+struct http;
 struct shard;
 
 enum phase {
@@ -46,7 +48,16 @@ struct engine_role {
 	void (*received)(struct conn *c, size_t n); /* n bytes more have come (and were checked) */
 	void (*writable)(struct conn *c);           /* all that conn_send was asked for is sent */
 	void (*ended)(struct conn *c);              /* the peer's FIN; the default closes */
+	bool (*reset)(struct conn *c);              /* the peer's RST: was it due? */
 	int (*tick)(struct shard *sh);              /* once a pass; returns work done */
+};
+
+/** Options that not all engines have. */
+enum engine_option {
+	ENGINE_RATE = 1,
+	ENGINE_DEPTH = 2,
+	ENGINE_ACTIVE = 4,
+	ENGINE_CLOSE = 8
 };
 
 struct engine {
@@ -55,10 +66,12 @@ struct engine {
 	uint64_t min_size;  /* smallest REQ and RESP */
 	bool reopen; /* connections come and go: ends are no losses, there is no opening phase */
 	bool whole;  /* the opening phase is part of the measurement */
+	uint32_t options; /* enum engine_option */
+	uint32_t protos;  /* 1 << PROTO_*: servers not ours that it can talk to */
 	struct engine_role client, server;
 };
 
-extern const struct engine engine_rr, engine_stream, engine_connect, engine_idle;
+extern const struct engine engine_rr, engine_stream, engine_connect, engine_crr, engine_idle;
 /** All engines, NULL at the end. */
 extern const struct engine *const engines[];
 
@@ -73,7 +86,10 @@ struct transport {
 	int (*open)(struct conn *c); /* begin to connect */
 	ssize_t (*send)(struct conn *c,
 	    size_t n); /* of the pattern at c->tx_idx; bytes taken, -EAGAIN: blocked, -ENOBUFS */
-	void (*close)(struct conn *c);    /* conn_gone follows, now or later */
+	void (*finish)(struct conn *c);      /* FIN behind what was sent; the peer's is awaited */
+	void (*close)(struct conn *c);       /* conn_gone follows, now or later */
+	void (*reset)(struct conn *c);       /* RST now; conn_gone follows as well */
+	uint64_t (*unacked)(struct conn *c); /* bytes that the peer has not acknowledged */
 	int (*poll)(struct shard *sh);    /* one pass, with shard_tick within; returns work done */
 	void (*leave)(struct shard *sh);  /* the lcore polls no more */
 	int (*down)(struct endpoint *ep); /* 0, or -errno after a message */
@@ -89,17 +105,22 @@ struct stats {
 	uint64_t lost;    /* connections that ended without being asked to */
 	uint64_t errors;  /* bytes that were not the pattern's */
 	uint64_t refused; /* connects that must be tried again (no port, no route yet, no memory) */
+	uint64_t no_port; /* of them those that found no free local address and port */
 	uint64_t nomem;   /* sends put off: no buffer */
 	uint64_t busy_cycles, total_cycles;
 };
 
+TAILQ_HEAD(conns, conn);
+
 struct conn {
 	TAILQ_ENTRY(conn) link;    /* shard.conns */
-	TAILQ_ENTRY(conn) pending; /* shard.fresh or shard.starved */
+	TAILQ_ENTRY(conn) pending; /* of *waits */
+	struct conns *waits;       /* shard.fresh, .starved, .resetting, or NULL */
 	struct shard *sh;
-	uint64_t handle;  /* sluice_conn_t or file descriptor */
-	uint64_t tx_want; /* bytes still to be handed to the stack */
-	uint64_t rx_have; /* bytes of a message not yet complete */
+	struct http *http; /* NULL unless the server talks that */
+	uint64_t handle;   /* sluice_conn_t or file descriptor */
+	uint64_t tx_want;  /* bytes still to be handed to the stack */
+	uint64_t rx_have;  /* bytes of a message not yet complete */
 	/* Ring of depth: TSC at which each request under way was due; NULL: when1 */
 	uint64_t *when;
 	uint64_t when1;
@@ -107,11 +128,15 @@ struct conn {
 	uint16_t head, inflight; /* of the ring */
 	bool open;               /* established */
 	bool blocked;            /* the stack takes no more until it says so */
-	bool starved, fresh;     /* which list `pending` is on */
-	bool closing;            /* transport.close was called */
+	bool closing;            /* transport.close or .reset was called */
+	bool finished;           /* our FIN is sent, transport.close is due */
+	bool served;             /* crr: the response is on its way */
 	bool ended;              /* the peer's FIN came */
 };
-TAILQ_HEAD(conns, conn);
+/** Times at a fixed distance, in TSC cycles with 16 fractional bits. step 0: not used. */
+struct pace {
+	uint64_t due, frac, step;
+};
 
 struct shard {
 	struct endpoint *ep;
@@ -122,22 +147,30 @@ struct shard {
 	unsigned int id;
 	uint64_t now; /* ns, of this pass */
 	enum phase phase;
-	uint32_t target; /* connections to have (client) */
+	/* Connections of a client. */
+	uint32_t target;    /* to have at once */
+	uint32_t active;    /* of them with requests under way; 0: all */
+	uint32_t grown;     /* how many of them the ramp allows by now */
+	uint64_t quota;     /* still to be opened */
+	uint64_t next_peer; /* member of the servers for the next one */
+	uint64_t retry_at;  /* TSC: none is tried before, after one was refused */
 	uint32_t live, opening, established;
+	bool reopen;       /* those that end are replaced */
 	uint64_t inflight; /* requests under way, of all connections */
-	/* Open loop: when the next request is due, TSC with 16 fractional bits in due_frac */
-	uint64_t due, due_step;
-	uint64_t due_frac;
+	struct pace rate, ramp;
+	uint64_t asked; /* connections that an engine's tick has served */
 	struct conns conns, fresh, starved;
-	/* Gone, freed by the next tick: callers up the stack may still look at them */
-	struct conns dead;
+	struct conns resetting; /* to be reset as soon as all is acknowledged */
+	struct conns
+	    dead; /* gone, freed by the next tick: callers up the stack may still look at them */
 	void *tp_data; /* transport's */
 	struct rte_mempool *pool;
 	struct stats stats;
 	struct stats base, end; /* at the begin and end of the measurement */
 	struct hist hist;
+	uint64_t http_sum; /* of the first body; 0: none yet */
 	/* what the reporting lcore reads */
-	uint32_t shown_live, shown_established, shown_idle;
+	uint32_t shown_live, shown_established, shown_idle, shown_done;
 };
 
 struct endpoint {
@@ -150,8 +183,9 @@ struct endpoint {
 	struct app_stack stack;      /* of the sluice transport */
 	struct sluice_driver driver; /* wire end to use; ops NULL: a DPDK port */
 	int port;
-	struct sockaddr_storage local, peer; /* peer: the server's address, of both roles */
-	uint32_t nlocal;
+	struct app_span own;     /* addresses of this end; a server's ports, or a client's */
+	struct app_span servers; /* the same for both ends */
+	bool own_given;
 	uint64_t mem_before, mem_open; /* bytes of the stack before and with the connections */
 	void *tp_data;
 };
@@ -159,7 +193,10 @@ struct endpoint {
 /** The payload: PATTERN_LEN bytes, repeated for another piece. */
 extern uint8_t *pattern;
 extern uint64_t pattern_iova;
+extern uint32_t pattern_len; /* PATTERN_LEN, or the length of an HTTP request */
 int pattern_make(void);
+/** Something else is sent over and over: len up to PATTERN_LEN. */
+void pattern_set(const char *text, uint32_t len);
 /** The bytes themselves, the same in every process: PATTERN_LEN + PATTERN_PIECE of them. */
 void pattern_fill(uint8_t *p);
 
@@ -179,6 +216,11 @@ void conn_ended(struct conn *c);
 /** The stack ended the connection with an error; conn_close is done here. */
 void conn_lost(struct conn *c, int err);
 void conn_close(struct conn *c);
+/** FIN, but wait for the peer's: `ended` comes. */
+void conn_finish(struct conn *c);
+/** RST, now or as soon as the peer has acknowledged all that was sent. */
+void conn_reset(struct conn *c);
+void conn_reset_when_acked(struct conn *c);
 /** The transport has forgotten c. It is freed by the next tick or conn_reap. */
 void conn_gone(struct conn *c);
 void conn_reap(struct shard *sh);
@@ -194,6 +236,24 @@ struct conn *shard_pick(struct shard *sh);
 void conn_request(struct conn *c, uint64_t when);
 void conn_answered(struct conn *c, uint64_t tsc);
 
+/** Is the next time reached? pace_step then moves on, and returns it. */
+static inline bool pace_ready(struct pace *p, uint64_t tsc)
+{
+	if (p->due == 0)
+		p->due = tsc;
+	return p->due <= tsc;
+}
+
+static inline uint64_t pace_step(struct pace *p)
+{
+	uint64_t due = p->due;
+
+	p->frac += p->step & 0xffff;
+	p->due += (p->step >> 16) + (p->frac >> 16);
+	p->frac &= 0xffff;
+	return due;
+}
+
 static inline void bump(uint64_t *counter, uint64_t n)
 {
 	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
@@ -205,11 +265,26 @@ static inline void conn_received(struct conn *c, size_t n)
 	c->sh->role->received(c, n);
 }
 
+/* ---- http.c ---- */
+
+/** Make the request the pattern; sets cfg->req and cfg->resp. */
+int http_make(struct config *cfg, const struct endpoint *ep, bool keep_alive);
+struct http *http_new(void);
+/** Payload of c. */
+void http_check(struct conn *c, const uint8_t *p, size_t n);
+/** The engine's role with each response as one byte received. */
+const struct engine_role *http_role(const struct engine_role *of);
+
 /* ---- run.c, report.c ---- */
 
 struct interval {
 	double t, tps, cps, gbps, busy;
-	uint64_t retrans, drops, live;
+	uint64_t retrans, drops_port, drops_pool, live;
+};
+
+/** Packets that a port dropped or had no room for; that found no buffer, or waited for one. */
+struct drops {
+	uint64_t port, pool;
 };
 
 struct run {
@@ -223,7 +298,8 @@ struct run {
 	uint64_t start, phase_start, measure_start, measure_end, open_end; /* ns */
 	uint64_t next_check, next_line, last_line;
 	struct stats last; /* at the last line */
-	uint64_t last_retrans, last_drops;
+	struct drops last_drops;
+	uint64_t last_retrans;
 	uint64_t kernel_mem; /* bytes of slabs before the connections */
 	struct interval *interval;
 	unsigned int ninterval, max_interval;
@@ -239,8 +315,12 @@ struct run {
 int run_all(struct run *r);
 /** Sum over the shards of an endpoint (all when NULL) of their stats now. */
 void run_sum(const struct run *r, const struct endpoint *ep, struct stats *out);
+/** Of a stream one way the pieces are counted at the other end; when that is not ours, as sent. */
+void run_pieces(const struct run *r, struct stats *sub, const struct stats *all);
 uint64_t run_retrans(const struct run *r);
-uint64_t run_drops(const struct run *r);
+struct drops run_drops(const struct run *r);
+/** Times that a client found no free address and port to connect from. */
+uint64_t run_no_port(const struct run *r);
 void report_text(struct run *r);
 int report_json(struct run *r, const char *path);
 

@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <arpa/inet.h>
@@ -151,6 +152,50 @@ static void test_addresses(void **state)
 	assert_int_equal(app_parse_range("10.0.0.1-10.1.0.1", 1024, &ss, &n), -ERANGE);
 }
 
+/** Each member of a span once: addresses first, then the next port. */
+static void test_spans(void **state)
+{
+	struct app_span s, untouched;
+	struct sockaddr_storage ss;
+	char text[INET6_ADDRSTRLEN];
+
+	assert_int_equal(app_parse_span("10.0.0.254-10.0.1.1:80-82", 65536, &s), 0);
+	assert_true(s.n == 4 && s.port[0] == 80 && s.port[1] == 82);
+	assert_int_equal(app_span_ports(&s), 3);
+	for (unsigned int i = 0; i < 24; i++) {
+		static const char *const addr[] = {
+		    "10.0.0.254", "10.0.0.255", "10.0.1.0", "10.0.1.1"};
+
+		app_span_at(&s, i, &ss);
+		assert_string_equal(app_addr_text(&ss, text, sizeof(text)), addr[i % 4]);
+		assert_int_equal(ntohs(((struct sockaddr_in *)&ss)->sin_port), 80 + i / 4 % 3);
+	}
+	assert_int_equal(app_parse_span("10.0.0.1", 1, &s), 0);
+	assert_true(s.n == 1 && s.port[0] == 0 && app_span_ports(&s) == 1);
+	assert_int_equal(app_parse_span("10.0.0.1:7", 1, &s), 0);
+	assert_true(s.port[0] == 7 && s.port[1] == 7);
+	assert_int_equal(app_parse_span("fd00::1-fd00::9", 9, &s), 0);
+	assert_true(s.n == 9 && s.port[0] == 0);
+	assert_int_equal(app_parse_span("[fd00::1-fd00::9]:1-65535", 9, &s), 0);
+	assert_true(s.n == 9 && s.port[0] == 1 && s.port[1] == 65535);
+	assert_int_equal(app_parse_span("[fd00::1]-[fd00::2]:443", 9, &s), 0);
+	assert_true(s.n == 2 && s.port[0] == 443);
+	app_span_at(&s, 3, &ss);
+	assert_string_equal(app_addr_text(&ss, text, sizeof(text)), "fd00::2");
+	assert_int_equal(ntohs(((struct sockaddr_in6 *)&ss)->sin6_port), 443);
+	assert_int_equal(app_parse_span("[::1]", 9, &s), 0);
+	assert_true(s.n == 1 && s.port[0] == 0);
+	untouched = s;
+	assert_int_equal(app_parse_span("10.0.0.1-10.0.0.9", 8, &s), -ERANGE);
+	static const char *const bad[] = {"", ":", "10.0.0.1:", "10.0.0.1:0", "10.0.0.1:65536",
+	    "10.0.0.1:9-8", "10.0.0.1:8-", "10.0.0.1:-8", "10.0.0.1:8-9-10", "10.0.0.1:8x",
+	    "10.0.0.2-10.0.0.1:8", "[10.0.0.1]:8", "[fd00::1", "fd00::1]", "[fd00::1]8",
+	    "[fd00::1]:", "[fd00::1]:8:9", "fd00::1]:8", "x[fd00::1]:8", "10.0.0.1-fd00::1"};
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(app_parse_span(bad[i], 65536, &s), -EINVAL);
+	assert_memory_equal(&s, &untouched, sizeof(s));
+}
+
 #define MAX_WORDS 16
 
 static int parse(struct config *c, const char *line, char err[200])
@@ -190,11 +235,69 @@ static void test_options(void **state)
 			     "a=1 --tunable b=2",
 			     err),
 	    0);
-	assert_true(c.link == LINK_PORT && c.nlocal == 9 && c.ntunable == 2 && c.offload);
-	assert_int_equal(parse(&c, "--role server --local fd00::1 --port-id 3", err), 0);
-	assert_true(c.duration == 0 && c.port_id[0] == 3 && c.port_id[1] == 4);
+	assert_true(c.link == LINK_PORT && c.clients.n == 9 && c.ntunable == 2 && c.offload);
+	assert_true(c.servers.n == 1 && c.servers.port[0] == 7000 && c.servers.port[1] == 7000);
+	assert_int_equal(parse(&c, "--role server --local fd00::1 --ports 3", err), 0);
+	assert_true(c.duration == 0 && c.port_id[SIDE_SERVER] == 3 && c.servers.n == 1);
 	assert_int_equal(parse(&c, "--stack kernel --connections 64", err), 0);
 	assert_true(c.stack == STACK_KERNEL && c.connections == 64);
+}
+
+static void test_new_options(void **state)
+{
+	struct config c;
+	char err[200];
+
+	assert_int_equal(
+	    parse(&c,
+		"--engine crr --close server --close-with rst --active 5 --connections 99 "
+		"--ramp 100/s",
+		err),
+	    0);
+	assert_true(c.close == CLOSE_SERVER && c.close_with == CLOSE_RST && c.active == 5 &&
+		    c.connections == 99 && c.ramp == 100);
+	assert_true(opts_given(&c, "ramp") && !opts_given(&c, "rate") && !opts_given(&c, "size"));
+	assert_int_equal(parse(&c, "--active 7 --rate 12", err), 0);
+	assert_true(c.connections == 7 && c.rate == 12);
+	assert_int_equal(
+	    parse(&c, "--link port --ports 4,9 --client-vlan 5 --server-vlan 6,7", err), 0);
+	assert_true(c.port_id[SIDE_CLIENT] == 4 && c.port_id[SIDE_SERVER] == 9);
+	assert_true(c.vlan[SIDE_CLIENT][0] == 5 && c.vlan[SIDE_CLIENT][1] == 0);
+	assert_true(c.vlan[SIDE_SERVER][0] == 6 && c.vlan[SIDE_SERVER][1] == 7);
+	assert_int_equal(parse(&c, "--gateway 10.0.0.9 --server-gateway 10.1.0.9", err), 0);
+	assert_string_equal(c.side_gateway[SIDE_CLIENT], "10.0.0.9");
+	assert_string_equal(c.side_gateway[SIDE_SERVER], "10.1.0.9");
+	assert_int_equal(parse(&c,
+			     "--clients 10.0.0.1-10.0.0.4:1000-1999 --servers "
+			     "10.0.1.1:80-89 --port 5",
+			     err),
+	    0);
+	assert_true(c.clients.n == 4 && c.clients.port[0] == 1000 && c.clients.port[1] == 1999);
+	assert_true(c.servers.n == 1 && c.servers.port[0] == 80 && c.servers.port[1] == 89);
+	assert_int_equal(
+	    parse(&c, "--role client --clients ::2 --peer [::1]:80 --proto http", err), 0);
+	assert_true(c.proto == PROTO_HTTP && c.close == CLOSE_SERVER && c.servers.port[0] == 80);
+	assert_int_equal(
+	    parse(&c, "--role client --local ::2 --peer ::1 --proto http --close client", err), 0);
+	assert_true(c.close == CLOSE_CLIENT && c.servers.port[0] == 7000);
+}
+
+/** Every option stands in the help, under a heading, with what the parser wants. */
+static void test_help(void **state)
+{
+	char *text;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+	static const char *const some[] = {"\n  --role server|client|both ", "\n  --ramp N/s ",
+	    "\n  --clients A[-B][:P-Q] ", "\n  --close client|server ", "\n  --verify "};
+
+	assert_non_null(f);
+	opts_help(f);
+	fclose(f);
+	for (size_t i = 0; i < sizeof(some) / sizeof(some[0]); i++)
+		assert_non_null(strstr(text, some[i]));
+	assert_int_equal(text[0], ' ');
+	free(text);
 }
 
 /** Each of these is refused, with a reason that names the option. */
@@ -221,8 +324,24 @@ static void test_bad_options(void **state)
 	    {"--rxq 2 --txq 3", "txq"},
 	    {"--stack kernel --tunable a=1", "tunable"},
 	    {"--duration 0", "duration"},
-	    {"--port-id 1,x", "port-id"},
+	    {"--ports 1,x", "ports"},
 	    {"--gateway 10", "gateway"},
+	    {"--client-gateway 10", "gateway"},
+	    {"--clients 10.0.0.1:9-8", "clients"},
+	    {"--servers 10.0.0.1:0", "servers"},
+	    {"--clients 10.0.0.1 --local 10.0.0.2", "local"},
+	    {"--servers 10.0.0.1 --peer 10.0.0.2", "peer"},
+	    {"--servers 10.0.0.1:1-1025", "servers"},
+	    {"--client-vlan 4095", "client-vlan"},
+	    {"--server-vlan 1,0", "server-vlan"},
+	    {"--ramp 1/m", "ramp"},
+	    {"--ramp 0", "ramp"},
+	    {"--rate /s", "rate"},
+	    {"--close never", "close"},
+	    {"--proto http", "proto"},
+	    {"--role server --local 10.0.0.1 --proto echo", "proto"},
+	    {"--active 9 --connections 8", "active"},
+	    {"--what runs", "what"},
 	};
 	struct config c;
 	char err[200];
@@ -241,7 +360,10 @@ int main(void)
 	    cmocka_unit_test(test_sizes),
 	    cmocka_unit_test(test_times),
 	    cmocka_unit_test(test_addresses),
+	    cmocka_unit_test(test_spans),
 	    cmocka_unit_test(test_options),
+	    cmocka_unit_test(test_new_options),
+	    cmocka_unit_test(test_help),
 	    cmocka_unit_test(test_bad_options),
 	};
 
