@@ -238,6 +238,13 @@ void conn_finish(struct conn *c)
 	c->sh->tp->finish(c);
 }
 
+#define RETRY_MS 10
+
+static void retry_later(struct shard *sh)
+{
+	sh->retry_at = rte_rdtsc() + rte_get_tsc_hz() * RETRY_MS / 1000;
+}
+
 /** Has the load asked for this end? Otherwise it is a loss. */
 static bool may_end(const struct conn *c)
 {
@@ -268,6 +275,8 @@ void conn_lost(struct conn *c, int err)
 		bump(&sh->stats.lost, 1);
 		if (sh->stats.lost <= 5)
 			app_err("%s: connection lost: %s", sh->ep->name, strerror(err));
+		if (!c->open)
+			retry_later(sh);
 	}
 	conn_close(c);
 }
@@ -351,8 +360,6 @@ struct conn *shard_pick(struct shard *sh)
 
 /* ---- once a pass ---- */
 
-#define RETRY_MS 10
-
 /** Slots that the ramp allows by now. */
 static uint32_t allowed(struct shard *sh, uint64_t tsc)
 {
@@ -384,7 +391,7 @@ static bool open_one(struct shard *sh, uint64_t when)
 	bump(&sh->stats.refused, 1);
 	if (rc == -EADDRNOTAVAIL)
 		bump(&sh->stats.no_port, 1);
-	sh->retry_at = rte_rdtsc() + rte_get_tsc_hz() * RETRY_MS / 1000;
+	retry_later(sh);
 	return false;
 }
 
@@ -487,6 +494,14 @@ static int tick_resetting(struct shard *sh)
 	return work;
 }
 
+static bool may_open(const struct shard *sh)
+{
+	enum phase first = sh->cfg->total ? PH_MEASURE : PH_OPEN;
+
+	return sh->ep->client && sh->phase >= first &&
+	       sh->phase < (sh->reopen ? PH_DRAIN : PH_WARMUP);
+}
+
 /** Nothing is under way: what the reporting lcore waits for at the end. */
 static bool shard_idle(const struct shard *sh)
 {
@@ -504,7 +519,7 @@ int shard_tick(struct shard *sh)
 
 	conn_reap(sh);
 	work = tick_fresh(sh) + tick_starved(sh) + tick_resetting(sh);
-	if (sh->ep->client && sh->phase < (sh->reopen ? PH_DRAIN : PH_WARMUP))
+	if (may_open(sh))
 		work += open_more(sh);
 	if (sh->role->tick != NULL)
 		work += sh->role->tick(sh);

@@ -115,9 +115,9 @@ static int settle(struct config *cfg, const struct engine *e)
 			return -EINVAL;
 		}
 	/* A number of connections in all: as long as they take, all of them measured. */
-	if (e->reopen && cfg->active != 0 && opts_given(cfg, "connections")) {
-		if (!opts_given(cfg, "warmup"))
-			cfg->warmup = 0;
+	cfg->total = e->reopen && cfg->active != 0 && opts_given(cfg, "connections");
+	if (cfg->total) {
+		cfg->warmup = 0;
 		if (!opts_given(cfg, "duration") && cfg->role != ROLE_SERVER)
 			cfg->duration = UINT64_MAX;
 	}
@@ -178,7 +178,7 @@ static void make_shard(struct run *r, struct endpoint *ep, unsigned int i)
 	sh->reopen = r->engine->reopen || cfg->proto == PROTO_HTTP;
 	sh->target = (uint32_t)share(at_once ? cfg->active : cfg->connections, i, n);
 	sh->quota = UINT64_MAX;
-	if (at_once && opts_given(cfg, "connections"))
+	if (cfg->total)
 		sh->quota = share(cfg->connections, i, n);
 	if (!at_once)
 		sh->active = (uint32_t)share(cfg->active, i, n);

@@ -57,6 +57,7 @@ struct config {
 	unsigned int ntunable;
 	/* made of the texts and of what was not given */
 	bool has_size, has_resp;
+	bool total; /* connections are so many in all, none of them before the measurement */
 	uint64_t req, resp;
 	struct app_span clients, servers; /* n 0: the default */
 	uint64_t port_id[2];              /* by side */

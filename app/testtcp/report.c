@@ -348,7 +348,7 @@ static void put_result(FILE *f, const struct run *r)
 
 	compute(r, &x);
 	run_sum(r, NULL, &total);
-	fprintf(f, "  \"seconds\": %.3f,\n  \"opening_seconds\": %.3f,\n", x.secs, x.open_secs);
+	fprintf(f, "  \"seconds\": %.6f,\n  \"opening_seconds\": %.6f,\n", x.secs, x.open_secs);
 	fprintf(f,
 	    "  \"transactions\": %llu,\n  \"transactions_per_s\": %.1f,\n  "
 	    "\"connections_per_s\": %.1f,\n  \"gbit_per_s\": %.4f,\n",

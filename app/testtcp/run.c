@@ -241,7 +241,7 @@ static void check_open(struct run *r, uint64_t now)
 	}
 	have = LEVEL(r, subject(r), shown_established);
 	if (r->engine->reopen) {
-		if (now - r->phase_start >= ramp_time(r))
+		if (r->cfg->total || now - r->phase_start >= ramp_time(r))
 			set_phase(r, PH_WARMUP, now);
 	} else if (have >= r->cfg->connections) {
 		set_phase(r, PH_WARMUP, now);
