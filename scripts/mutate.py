@@ -107,8 +107,15 @@ def closing(toks, i):
 
 
 def inert_ranges(toks):
-    return [(t.at, toks[closing(toks, i + 1)].end) for i, t in enumerate(toks)
-            if t.text in INERT and i + 1 < len(toks) and toks[i + 1].text == "("]
+    """What stands in the brackets of an inert call; of an inert function, its body too."""
+    out = []
+    for i, t in enumerate(toks[:-1]):
+        if t.text in INERT and toks[i + 1].text == "(":
+            k = closing(toks, i + 1)
+            if toks[k + 1].text == "{":
+                k = closing(toks, k + 1)
+            out.append((t.at, toks[k].end))
+    return out
 
 
 def binary(toks, i):

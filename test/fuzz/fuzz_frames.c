@@ -239,6 +239,7 @@ static void step(struct fuzz *f)
 {
 	uint8_t b = u8(f), arg = u8(f);
 
+	f->hold = b & 0x40;
 	switch (b % 16) {
 	case 0:
 		op_raw(f, arg);

@@ -19,6 +19,7 @@
 
 #define NPEERS 8
 #define MAX_FRAME 2048
+#define MAX_HELD 8
 #define OUR_MAC 2, 0, 0, 0, 0, 1
 #define HER_MAC 2, 0, 0, 0, 0, 2
 
@@ -54,6 +55,9 @@ struct fuzz {
 	char zc[512];
 	uint8_t frame[MAX_FRAME];
 	uint16_t len;
+	bool hold; /* frames wait for the next poll, as one burst */
+	struct rte_mbuf *held[MAX_HELD];
+	unsigned int nheld;
 };
 
 /* A peer's place when the input begins: the low four bits of its byte. */
@@ -102,8 +106,8 @@ bool fuzz_states(void);
 
 /* ---- frames: made in f->frame, f->len ---- */
 
-/** Hands f->frame in as a chain of cuts + 1 buffers of exactly its size; each must be taken, given
- * back or counted. */
+/** Hands f->frame in, now or with f->hold in a burst, as a chain of cuts + 1 buffers of exactly its
+ * size; each must be taken, given back or counted. */
 void give(struct fuzz *f, unsigned int cuts);
 /** Checksums as they should be, if the frame is what they are of. */
 void fix(struct fuzz *f);

@@ -368,6 +368,12 @@ static const struct {
     X64(rttvar),
     X64(rto),
     X64(retrans),
+    X64(rtos),
+    X64(recoveries),
+    X64(segs_in),
+    X64(segs_out),
+    X64(bytes_in),
+    X64(bytes_out),
 #undef X32
 #undef X64
 };
