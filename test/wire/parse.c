@@ -515,6 +515,7 @@ static const struct {
     {"state", 1, 1},
     {"got", 1, 1},
     {"readable", 1, 1},
+    {"pushes", 1, 1},
     {"info", 2, 2},
 };
 

@@ -446,6 +446,8 @@ static bool do_call(struct run *r)
 			   ? fail(r, "a byte that the peer did not send there was delivered: %s",
 				 s->text)
 			   : check_number(r, s->num[0], (int64_t)k->got);
+	if (strcmp(s->verb, "pushes") == 0)
+		return check_number(r, s->num[0], k->pushes);
 	if (strcmp(s->verb, "readable") == 0)
 		return check_number(r, s->num[0], sluice_readable(r->w->st, k->c));
 	for (size_t i = 0; i < RTE_DIM(calls); i++) {

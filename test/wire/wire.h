@@ -142,7 +142,8 @@ struct wire_sock {
 	sluice_conn_t c;
 	bool hold, refuse, no_space, no_accept, no_errors;
 	uint64_t got, said;
-	bool bad_byte; /* the application was given a byte that is not of the pattern */
+	uint32_t pushes; /* upcalls of recv with push */
+	bool bad_byte;   /* the application was given a byte that is not of the pattern */
 };
 
 struct wire_event {

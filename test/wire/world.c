@@ -153,6 +153,7 @@ static int on_recv(void *arg, sluice_conn_t c, size_t avail, bool push)
 	struct iovec iov[8];
 	int n;
 
+	s->pushes += push;
 	while (!s->hold && (n = sluice_peek(s->w->st, c, iov, 8)) > 0) {
 		size_t all = 0;
 

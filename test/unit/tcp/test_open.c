@@ -64,9 +64,9 @@ static void syn_flood(void **state)
 #define TUPLES 100000
 
 /* Chi squared of 256 classes: 255 on average, 22.6 the standard deviation. */
-static void assert_uniform(const uint32_t *class)
+static void assert_uniform(const uint32_t *class, uint32_t n)
 {
-	double chi = 0, want = TUPLES / 256.0;
+	double chi = 0, want = n / 256.0;
 
 	for (int i = 0; i < 256; i++)
 		chi += (class[i] - want) * (class[i] - want) / want;
@@ -97,9 +97,9 @@ static void isn_is_keyed(void **state)
 		other[(sl_tcp_iss(s->sq, &k) - iss) >> 24]++;
 		s->st->secret_iss.k[0] ^= 1;
 	}
-	assert_uniform(high);
-	assert_uniform(low);
-	assert_uniform(other);
+	assert_uniform(high, TUPLES);
+	assert_uniform(low, TUPLES);
+	assert_uniform(other, TUPLES);
 	s->now += SLUICE_SEC(1);
 	script_settle(s);
 	again = sl_tcp_iss(s->sq, &k);
@@ -400,6 +400,34 @@ static void ports_run_out(void **state)
 	script_stop(s);
 }
 
+#define DIALS 8192
+
+/* RFC 6056: which port goes to a destination says nothing of which goes to the next one. */
+static void ports_are_spread(void **state)
+{
+	struct script *s = script_start(NULL);
+	uint32_t class[256] = {0}, step[256] = {0}, last = 0;
+
+	for (uint16_t i = 0; i < DIALS; i++) {
+		sluice_conn_t c = make(s, AF_INET);
+		uint16_t port;
+
+		assert_int_equal(dial(s, c, (uint16_t)(1000 + i)), -EINPROGRESS);
+		script_settle(s);
+		port = script_out(s)->sport;
+		assert_true(port >= 32768);
+		class[(port - 32768) >> 7]++;
+		step[((port - last) & 32767) >> 7]++;
+		last = port;
+		assert_int_equal(sluice_abort(s->st, c), 0);
+		script_settle(s);
+		script_forget(s);
+	}
+	assert_uniform(class, DIALS);
+	assert_uniform(step, DIALS);
+	script_stop(s);
+}
+
 static void bind_conflicts(void **state)
 {
 	struct sluice_tunables t;
@@ -530,6 +558,7 @@ int main(void)
 	    cmocka_unit_test(time_wait_reuse_active),
 	    cmocka_unit_test(time_wait_reuse_delay),
 	    cmocka_unit_test(ports_run_out),
+	    cmocka_unit_test(ports_are_spread),
 	    cmocka_unit_test(bind_conflicts),
 	    cmocka_unit_test(connect_refusals),
 	    cmocka_unit_test(pool_of_sources),

@@ -3,6 +3,8 @@
  * in virtual time. */
 #include "script.h"
 
+#include "duo.h"
+
 static void set_int(struct script *s, int level, int name, int v)
 {
 	assert_int_equal(sluice_setsockopt(s->st, s->c, level, name, &v, sizeof(v)), 0);
@@ -331,9 +333,62 @@ static void idle_restart(void **state)
 	script_stop(s);
 }
 
+static void duo_connected(void *arg, sluice_conn_t c, uint32_t connid)
+{
+	*(bool *)arg = true;
+}
+
+static int duo_newconn(void *arg, sluice_conn_t l, sluice_conn_t eager, void **up_arg,
+    const struct sluice_upcalls **up)
+{
+	return 0;
+}
+
+static uint64_t arp_out(const struct duo *d)
+{
+	struct sluice_counters c;
+
+	sluice_counters_sum(d->st[0], &c);
+	return c.arp_out;
+}
+
+/* R1 (RFC 9293 3.8.3): after three retransmissions the neighbour is asked, though it counts as
+ * reachable. */
+static void silence_is_doubted(void **state)
+{
+	static const struct sluice_upcalls up = {
+	    .size = sizeof(up), .newconn = duo_newconn, .connected = duo_connected};
+	struct sockaddr_in to = duo_addr4(1, 80);
+	struct duo_params p = {.seed = 3};
+	struct duo d = {0};
+	bool connected = false, none = false;
+	sluice_conn_t l, c;
+	uint64_t before;
+
+	duo_start(&d, &p);
+	assert_int_equal(sluice_create(d.st[1], AF_INET, SOCK_STREAM, 0, 0, 0, &l), 0);
+	assert_int_equal(sluice_activate(d.st[1], l, &up, &none), 0);
+	assert_int_equal(sluice_bind(d.st[1], l, (void *)&to, sizeof(to)), 0);
+	assert_int_equal(sluice_listen(d.st[1], l, 4), 0);
+	assert_int_equal(sluice_create(d.st[0], AF_INET, SOCK_STREAM, 0, 0, 0, &c), 0);
+	assert_int_equal(sluice_activate(d.st[0], c, &up, &connected), 0);
+	assert_int_equal(sluice_connect(d.st[0], c, (void *)&to, sizeof(to), NULL), -EINPROGRESS);
+	assert_true(duo_until(&d, &connected, SLUICE_SEC(1)));
+	duo_run(&d, SLUICE_MS(100));
+	d.cut[0] = d.cut[1] = true;
+	before = arp_out(&d);
+	assert_int_equal(sluice_send_copy(d.st[0], c, "x", 1, 0), 1);
+	duo_run(&d, SLUICE_MS(1390)); /* sent again at 0.2, 0.6 s */
+	assert_int_equal(arp_out(&d), before);
+	duo_run(&d, SLUICE_MS(20)); /* and at 1.4 s */
+	assert_int_equal(arp_out(&d), before + 1);
+	(void)duo_stop(&d);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(silence_is_doubted),
 	    cmocka_unit_test(keepalive_drops),
 	    cmocka_unit_test(abort_at_closed_window),
 	    cmocka_unit_test(persist_and_reopen),
