@@ -431,12 +431,18 @@ static void begin_close(struct shard *sh)
 
 void shard_enter(struct shard *sh, enum phase ph)
 {
-	if (ph >= PH_MEASURE && sh->phase < PH_MEASURE) {
+	if (sh->phase == PH_PAUSE) { /* a prompt may have set another rate */
+		sh->rate = (struct pace){.step = pace_of(sh->cfg->rate, sh->ep->nshards)};
+		sh->asked = 0;
+	}
+	if (ph >= PH_MEASURE && sh->phase < PH_MEASURE &&
+	    (ph == PH_MEASURE || sh->phase != PH_PAUSE)) {
 		sh->base = sh->stats;
 		if (!sh->engine->whole)
 			hist_reset(&sh->hist);
 	}
-	if (ph > PH_MEASURE && sh->phase <= PH_MEASURE)
+	if ((ph > PH_MEASURE && sh->phase <= PH_MEASURE && sh->phase != PH_PAUSE) ||
+	    (ph == PH_PAUSE && sh->phase == PH_MEASURE))
 		sh->end = sh->stats;
 	sh->phase = ph;
 	if (ph == PH_CLOSE)
@@ -498,7 +504,7 @@ static bool may_open(const struct shard *sh)
 {
 	enum phase first = sh->cfg->total ? PH_MEASURE : PH_OPEN;
 
-	return sh->ep->client && sh->phase >= first &&
+	return sh->ep->client && sh->phase >= first && sh->phase != PH_PAUSE &&
 	       sh->phase < (sh->reopen ? PH_DRAIN : PH_WARMUP);
 }
 
@@ -526,6 +532,8 @@ int shard_tick(struct shard *sh)
 	__atomic_store_n(&sh->shown_live, sh->live, __ATOMIC_RELAXED);
 	__atomic_store_n(&sh->shown_established, sh->established, __ATOMIC_RELAXED);
 	__atomic_store_n(&sh->shown_idle, shard_idle(sh), __ATOMIC_RELAXED);
+	__atomic_store_n(
+	    &sh->shown_pause, sh->phase == PH_PAUSE && sh->inflight == 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&sh->shown_done, sh->quota == 0 && sh->live == 0, __ATOMIC_RELAXED);
 	return work;
 }

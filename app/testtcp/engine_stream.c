@@ -16,10 +16,26 @@ static void more(struct conn *c)
 	/* A server with a peer elsewhere is not told when that one drains: it stops when the
 	 * connection ends. */
 	while (c->tx_want == 0 && !c->blocked && !c->closing && c->waits == NULL && !c->ended &&
-	       c->sh->phase < PH_DRAIN && piece(c) != 0)
+	       c->sh->phase < PH_DRAIN && c->sh->phase != PH_PAUSE && piece(c) != 0)
 		for (unsigned int i = 0; i < 4 && c->tx_want == 0 && !c->blocked && !c->closing;
 		     i++)
 			conn_send(c, piece(c));
+}
+
+/** Those that a pause has stopped go on. */
+static int resume(struct shard *sh)
+{
+	struct conn *c, *next;
+
+	if (sh->asked != 0 || sh->phase != PH_MEASURE)
+		return 0;
+	sh->asked = 1;
+	for (c = TAILQ_FIRST(&sh->conns); c != NULL; c = next) {
+		next = TAILQ_NEXT(c, link);
+		if (c->open)
+			more(c);
+	}
+	return 1;
 }
 
 static void received(struct conn *c, size_t n)
@@ -39,6 +55,6 @@ const struct engine engine_stream = {
     .req = 64512,
     .resp = 0,
     .protos = 1 << PROTO_ECHO | 1 << PROTO_DISCARD,
-    .client = {.opened = more, .received = received, .writable = more},
-    .server = {.opened = more, .received = received, .writable = more},
+    .client = {.opened = more, .received = received, .writable = more, .tick = resume},
+    .server = {.opened = more, .received = received, .writable = more, .tick = resume},
 };

@@ -146,13 +146,6 @@ static void set_addresses(struct endpoint *ep, const struct config *cfg)
 	ep->own_given = (ep->client ? cfg->clients.n : cfg->servers.n) != 0;
 }
 
-static uint64_t pace_of(uint64_t per_second, unsigned int nshards)
-{
-	if (per_second == 0)
-		return 0;
-	return (uint64_t)((double)rte_get_tsc_hz() * 65536.0 * nshards / (double)per_second);
-}
-
 /** Part i of n of a total. */
 static uint64_t share(uint64_t total, unsigned int i, unsigned int n)
 {
@@ -341,12 +334,15 @@ int main(int argc, char **argv)
 	r.argv = words;
 	app_signals();
 	if (app_eal_init(&a) == 0) {
-		if (set_up(&r) == 0 && run_all(&r) == 0) {
-			report_text(&r);
+		if (set_up(&r) == 0 && (!cfg.interactive || prompt_open(&r) == 0) &&
+		    run_all(&r) == 0) {
+			if (!cfg.interactive)
+				report_text(&r);
 			status = clean(&r) ? 0 : APP_EXIT_FAIL;
 			if (cfg.json != NULL && report_json(&r, cfg.json) != 0)
 				status = APP_EXIT_FAIL;
 		}
+		prompt_close(&r);
 		if (tear_down(&r) != 0)
 			status = APP_EXIT_FAIL;
 		rte_eal_cleanup();

@@ -124,6 +124,8 @@ static const struct row rows[] = {
     {"tunable", T_TUNABLE, 0, 0, 0, "NAME=VALUE", "set a tunable of the stacks; may be repeated"},
 
     HEAD("output"),
+    {"interactive", T_FLAG, AT(interactive), 0, 0, NULL,
+	"a prompt: start, stop, show, set; its help tells more (not for --role server)"},
     {"json", T_TEXT, AT(json), 0, 0, "FILE", "write the results; - is standard output"},
     {"verbose", T_FLAG, AT(verbose), 0, 0, NULL, "show the stacks' log down to debug level"},
 };
@@ -368,6 +370,8 @@ static int check(struct config *c, char *err, size_t len)
 		why = "--tunable is of the sluice stack";
 	else if (c->active > c->connections)
 		why = "--active is more than --connections";
+	else if (c->interactive && (c->role == ROLE_SERVER || c->active != 0))
+		why = "--interactive goes neither with --role server nor with --active";
 	else if (c->role != ROLE_SERVER && c->duration == 0)
 		why = "--duration must be positive";
 	if (why == NULL)

@@ -52,7 +52,7 @@ struct config {
 	const char *side_gateway[2], *side_vlan[2];
 	uint64_t connections, active, depth, rate, ramp, duration, warmup, opening;
 	uint64_t rxq, txq, rxd, txd, burst, mtu, port, vrf, prefix, mbufs;
-	bool checksum, offload, tso, verify, nat, verbose;
+	bool checksum, offload, tso, verify, nat, verbose, interactive;
 	const char *tunable[MAX_TUNABLES];
 	unsigned int ntunable;
 	/* made of the texts and of what was not given */

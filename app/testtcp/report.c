@@ -143,6 +143,7 @@ void report_text(struct run *r)
 	    (unsigned long long)d.pool, (unsigned long long)r->mem_per_conn,
 	    (unsigned long long)(total.lost + r->unopened), (unsigned long long)total.errors);
 	text_ending(f, r);
+	fflush(f);
 }
 
 /* ---- JSON ---- */

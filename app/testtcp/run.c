@@ -153,9 +153,10 @@ void run_pieces(const struct run *r, struct stats *sub, const struct stats *all)
 		sub->transactions = sub->tx_bytes / r->cfg->req;
 }
 
-static void line(struct run *r, uint64_t now)
+void run_line(struct run *r, uint64_t now)
 {
-	static const char *const name[] = {"open", "warmup", "measure", "drain", "close", "end"};
+	static const char *const name[] = {
+	    "open", "pause", "warmup", "measure", "drain", "close", "end"};
 	struct stats s, *l = &r->last, all;
 	double secs = (double)(now - r->last_line) * 1e-9, busy;
 	static struct stats last_all;
@@ -201,10 +202,14 @@ static void set_phase(struct run *r, enum phase ph, uint64_t now)
 	struct endpoint *ep =
 	    &r->ep[0]; /* the server where there is one: what memory a listener's owner needs */
 
-	if (ph == PH_WARMUP)
+	if (ph == PH_WARMUP || (ph == PH_PAUSE && r->phase == PH_OPEN))
 		r->open_end = now;
+	if (ph == PH_PAUSE && r->phase == PH_MEASURE)
+		r->report_due = true;
 	if (ph == PH_MEASURE) {
-		uint64_t n = r->cfg->role == ROLE_SERVER ? 1 : r->cfg->connections;
+		uint64_t n = r->cfg->role == ROLE_SERVER ? 1
+			     : r->cfg->total             ? r->cfg->active
+							 : r->cfg->connections;
 
 		r->measure_start = now;
 		r->retrans0 = run_retrans(r);
@@ -213,7 +218,7 @@ static void set_phase(struct run *r, enum phase ph, uint64_t now)
 		else if (proc_slab() > r->kernel_mem)
 			r->mem_per_conn = (proc_slab() - r->kernel_mem) / (n * r->nep);
 	}
-	if (ph == PH_DRAIN) {
+	if (r->phase == PH_MEASURE) {
 		r->measure_end = now;
 		r->retrans = run_retrans(r) - r->retrans0;
 	}
@@ -233,6 +238,7 @@ static uint64_t ramp_time(const struct run *r)
 /** Is the opening phase over? Too late: what is missing counts as lost. */
 static void check_open(struct run *r, uint64_t now)
 {
+	enum phase next = r->prompt != NULL ? PH_PAUSE : PH_WARMUP;
 	uint64_t have;
 
 	if (r->cfg->role == ROLE_SERVER) {
@@ -242,9 +248,9 @@ static void check_open(struct run *r, uint64_t now)
 	have = LEVEL(r, subject(r), shown_established);
 	if (r->engine->reopen) {
 		if (r->cfg->total || now - r->phase_start >= ramp_time(r))
-			set_phase(r, PH_WARMUP, now);
+			set_phase(r, next, now);
 	} else if (have >= r->cfg->connections) {
-		set_phase(r, PH_WARMUP, now);
+		set_phase(r, next, now);
 	} else if (now - r->phase_start > OPEN_LIMIT + ramp_time(r)) {
 		r->unopened = r->cfg->connections - have;
 		app_err("only %llu of %llu connections opened in time", (unsigned long long)have,
@@ -253,13 +259,18 @@ static void check_open(struct run *r, uint64_t now)
 	}
 }
 
-static void check_drain(struct run *r, uint64_t now)
+static uint32_t all_shards(const struct run *r)
 {
 	uint32_t shards = 0;
 
 	for (unsigned int e = 0; e < r->nep; e++)
 		shards += r->ep[e].nshards;
-	if (now - r->phase_start >= DRAIN_LEAST && LEVEL(r, NULL, shown_idle) == shards) {
+	return shards;
+}
+
+static void check_drain(struct run *r, uint64_t now)
+{
+	if (now - r->phase_start >= DRAIN_LEAST && LEVEL(r, NULL, shown_idle) == all_shards(r)) {
 		set_phase(r, PH_CLOSE, now);
 	} else if (now - r->phase_start > DRAIN_LIMIT) {
 		app_err("requests were not answered within 30 s");
@@ -268,23 +279,49 @@ static void check_drain(struct run *r, uint64_t now)
 	}
 }
 
+bool run_start(struct run *r)
+{
+	if (r->phase != PH_PAUSE || r->report_due)
+		return false;
+	r->ninterval = 0;
+	set_phase(r, PH_MEASURE, app_now());
+	return true;
+}
+
+bool run_stop(struct run *r)
+{
+	if (r->phase != PH_MEASURE)
+		return false;
+	set_phase(r, PH_PAUSE, app_now());
+	return true;
+}
+
 /** What the main lcore decides, now and then. */
 static void control(struct run *r, uint64_t now)
 {
 	uint64_t since = now - r->phase_start;
 
 	r->next_check = now + CHECK_EVERY;
-	if (now >= r->next_line)
-		line(r, now);
+	if (r->prompt != NULL)
+		prompt_poll(r);
+	else if (now >= r->next_line)
+		run_line(r, now);
 	if (app_stop && r->phase < PH_DRAIN) {
-		if (r->phase < PH_MEASURE)
+		if (r->phase < PH_MEASURE && r->phase != PH_PAUSE)
 			r->failed = true; /* nothing was measured */
-		set_phase(r, r->phase == PH_MEASURE ? PH_DRAIN : PH_CLOSE, now);
+		set_phase(
+		    r, r->phase == PH_MEASURE || r->prompt != NULL ? PH_DRAIN : PH_CLOSE, now);
 		return;
 	}
 	switch (r->phase) {
 	case PH_OPEN:
 		check_open(r, now);
+		break;
+	case PH_PAUSE:
+		if (r->report_due && LEVEL(r, NULL, shown_pause) == all_shards(r)) {
+			report_text(r);
+			r->report_due = false;
+		}
 		break;
 	case PH_WARMUP:
 		if (since >= r->cfg->warmup)
@@ -293,7 +330,7 @@ static void control(struct run *r, uint64_t now)
 	case PH_MEASURE:
 		if ((r->cfg->duration != 0 && since >= r->cfg->duration) ||
 		    LEVEL(r, subject(r), shown_done) == subject(r)->nshards)
-			set_phase(r, PH_DRAIN, now);
+			set_phase(r, r->prompt != NULL ? PH_PAUSE : PH_DRAIN, now);
 		break;
 	case PH_DRAIN:
 		check_drain(r, now);

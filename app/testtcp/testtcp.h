@@ -7,6 +7,7 @@
  *	http.c		stands between the two when the server talks HTTP
  *	sl.c, kern.c	transports: sluice's event API or kernel sockets, so both run the same load
  *	run.c		phases, lcores, intervals; report.c writes what they found
+ *	prompt.c	commands while it runs
  *	opts.c, main.c	the table of options, and what is made of them
  *
  * An endpoint is one stack in one role; a shard is its part on one lcore (a squeue, an epoll set).
@@ -33,6 +34,7 @@ struct shard;
 
 enum phase {
 	PH_OPEN,
+	PH_PAUSE, /* at the prompt: connections stand, nothing is asked */
 	PH_WARMUP,
 	PH_MEASURE,
 	PH_DRAIN,
@@ -170,7 +172,7 @@ struct shard {
 	struct hist hist;
 	uint64_t http_sum; /* of the first body; 0: none yet */
 	/* what the reporting lcore reads */
-	uint32_t shown_live, shown_established, shown_idle, shown_done;
+	uint32_t shown_live, shown_established, shown_idle, shown_done, shown_pause;
 };
 
 struct endpoint {
@@ -244,6 +246,13 @@ static inline bool pace_ready(struct pace *p, uint64_t tsc)
 	return p->due <= tsc;
 }
 
+static inline uint64_t pace_of(uint64_t per_second, unsigned int nshards)
+{
+	if (per_second == 0)
+		return 0;
+	return (uint64_t)((double)rte_get_tsc_hz() * 65536.0 * nshards / (double)per_second);
+}
+
 static inline uint64_t pace_step(struct pace *p)
 {
 	uint64_t due = p->due;
@@ -307,10 +316,24 @@ struct run {
 	uint64_t unopened;          /* connections that never came up */
 	uint64_t mem_per_conn;
 	bool failed;
+	bool report_due; /* at the prompt: when all shards have stopped */
+	struct cmdline *prompt;
 	int argc;
 	char **argv;
 };
 
+/* ---- prompt.c: on the main lcore ---- */
+
+int prompt_open(struct run *r);
+/** Look for input and do what it says. */
+void prompt_poll(struct run *r);
+void prompt_close(struct run *r);
+
+/** Begin and end a measurement; false when there is none to begin or end. */
+bool run_start(struct run *r);
+bool run_stop(struct run *r);
+/** Print what there was since the last line. */
+void run_line(struct run *r, uint64_t now);
 /** Run all phases on the EAL's lcores. */
 int run_all(struct run *r);
 /** Sum over the shards of an endpoint (all when NULL) of their stats now. */

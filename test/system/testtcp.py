@@ -316,6 +316,51 @@ def test_faults():
     print("faults are told")
 
 
+def test_prompt():
+    """Commands by a pipe, each when the answer to the one before is there."""
+    for engine in ("rr", "stream", "crr"):
+        words = [PROGRAM] + EAL + ["--lcores", "0@" + CPU, "--", "--interactive", "--verify", "--connections", "8", "--engine",
+                                   engine]
+        p = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        SERVERS.append(p)
+        said = []
+
+        def order(command, expected):
+            p.stdin.write(command + "\n")
+            p.stdin.flush()
+            while True:
+                line = p.stdout.readline()
+                said.append(line)
+                must(f"{engine}: no \"{expected}\" after {command}:\n" + "".join(said), line)
+                if re.search(expected, line):
+                    return line
+
+        order("help", "set rate N")
+        order("stop", "nothing is being measured")
+        while "8 established" not in order("show conns", r"client 0: \d+ connections") and engine != "crr":
+            pass
+        for _ in range(2):
+            order("start", "start")
+            line = order("show stats", r"measure conns ")
+            while re.search(r"trans/s 0 ", line):
+                line = order("show stats", r"measure conns ")
+            order("stop", rf"sluice {engine}: [1-9]\d* trans/s")
+            order("show stats", r"pause   conns")
+            while not re.search(r"trans/s 0 ", order("show stats", r"pause   conns")):
+                pass  # what was queued arrives still; after that nothing does
+        if engine == "rr":
+            order("set rate 3000", "set rate")
+            order("start", "start")
+            order("set rate 1", "stop first")
+            order("stop", "sluice rr: ")
+        order("bogus", "Bad arguments|not found|Command")
+        p.stdin.write("quit\n")
+        p.stdin.close()
+        rest = p.stdout.read()
+        must(f"{engine}: exit status {p.wait()} after quit: {rest}", p.wait() == 0)
+    print("prompt: rr, stream, crr")
+
+
 def test_doc():
     """Each field stands in doc/testtcp.md."""
     with open(HERE + "/../../doc/testtcp.md", encoding="utf-8") as f:
@@ -334,7 +379,7 @@ def test_doc():
         must(f"{name} is not documented", f"`{name}`" in text or f"`{name}[]`" in text)
 
 
-TESTS = [test_doc, test_engines, test_crr, test_many, test_ranges, test_load, test_options, test_foreign, test_faults]
+TESTS = [test_doc, test_engines, test_crr, test_many, test_ranges, test_load, test_options, test_foreign, test_faults, test_prompt]
 names = sys.argv[3:]
 try:
     for t in TESTS:
