@@ -115,6 +115,9 @@ def hangs_together(r):
     held = {"fin": r["close"]["first"], "rst": "none"}[r["close"]["with"]]
     must("TIME_WAIT is held by the wrong side", r["time_wait"]["held_by"] == held)
     must("DPDK ports of a kernel run", r["stack"] == "sluice" or r["ports"] == [])
+    by_port = sum(p[k] for p in r["ports"] for k in ("rx_missed", "rx_errors", "tx_errors"))
+    must("drops of the ports", r["drops_port"] >= by_port and (r["mode"] != "rr" or r["drops_port"] == by_port))
+    must("drops of the pools", r["drops_pool"] >= sum(p["rx_nomem"] for p in r["ports"]))
     if r["link"] == "wire":
         a, b = r["ports"]
         must("a wire loses packets", (a["tx_packets"], a["tx_bytes"]) == (b["rx_packets"], b["rx_bytes"]) and
