@@ -185,14 +185,32 @@ void sl_tcp_do_unbind(struct sluice_squeue *sq, struct sl_conn *c)
 
 /* ---- ephemeral ports of connects ---- */
 
-/* RFC 6056 3.3.3: an offset per destination under a secret (64 bits wide: CVE-2022-1012), and a
- * counter per hash bucket. */
+/*
+ * RFC 6056 3.3.3: a hash of the destination under a secret (64 bits wide: CVE-2022-1012), and a
+ * counter per hash bucket, so that a port comes again as late as can be. The hash is no offset but
+ * the key of an order of all ports: one that a peer has seen does not tell the next.
+ */
 static uint64_t port_hash(struct sluice_squeue *sq, const struct sl_conn *c)
 {
 	struct sl_key k = c->key;
 
 	k.lport = 0;
 	return sl_siphash24(&sq->stack->secret_port, &k, sizeof(k));
+}
+
+/* Place number x of that order, x < n: a Feistel network over 16 bits, repeated until it ends below
+ * n. */
+static uint32_t port_at(const struct sluice_squeue *sq, uint64_t hash, uint32_t x, uint32_t n)
+{
+	do {
+		for (uint32_t round = 0; round < 4; round++) {
+			uint64_t in[2] = {hash, (uint64_t)round << 32 | (x & 0xff)};
+			uint64_t f = sl_siphash13(&sq->stack->secret_port, in, sizeof(in));
+
+			x = (x & 0xff) << 8 | ((x >> 8 ^ (uint32_t)f) & 0xff);
+		}
+	} while (x >= n);
+	return x;
 }
 
 static bool steers_home(struct sluice_squeue *sq, const struct sl_conn *c)
@@ -231,8 +249,7 @@ int sl_tcp_pick_port(struct sluice_squeue *sq, struct sl_conn *c)
 
 	c->iss = 0;
 	for (uint32_t i = 0; i < n; i++) {
-		c->key.lport = htons((uint16_t)(lo + (h + *ctr) % n));
-		*ctr += 1 + (uint32_t)(i == 0 ? sl_rng_below(&sq->rng, 8) : 0);
+		c->key.lport = htons((uint16_t)(lo + port_at(sq, h, (*ctr)++ % n, n)));
 		if (self && c->key.lport == c->key.rport)
 			continue;
 		if (!steers_home(sq, c))

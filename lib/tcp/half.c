@@ -256,15 +256,30 @@ static void half_challenge(struct sluice_squeue *sq, struct sl_half *h)
 /* First to fourth check. True: the segment completes the handshake. */
 static bool half_acceptable(struct sluice_squeue *sq, struct sl_half *h, struct sl_seg *seg)
 {
-	uint32_t rcv_nxt = h->irs + 1, wnd = offered_window(h);
+	uint32_t rcv_nxt = h->irs + 1, wnd = offered_window(h),
+		 len = seg->len + !!(seg->flags & SL_TH_FIN);
 
 	if ((seg->flags & (SL_TH_SYN | SL_TH_ACK | SL_TH_RST)) == SL_TH_SYN && seg->seq == h->irs) {
 		/* Our SYN-ACK was lost: again, but not for each duplicate in a burst. */
-		if (!h->synack_pending && sq->now - h->sent_at >= sq->tun.tcp_rto_min)
+		if (!h->synack_pending && sq->now - h->sent_at >= sq->tun.tcp_ack_war)
 			send_synack(sq, h);
 		return false;
 	}
-	if (h->ts && !(seg->flags & SL_TH_RST)) {
+	if (seg->flags & SL_TH_SYN) { /* RFC 5961 4.2 */
+		SL_COUNT(sq, tcp_in_syn_synchronized);
+		half_challenge(sq, h);
+		return false;
+	}
+	if (seg->flags & SL_TH_RST) { /* RFC 5961 3.2: by its own number alone */
+		if (seg->seq == rcv_nxt) {
+			half_fail(sq, h);
+		} else if (seq_in(seg->seq, rcv_nxt, rcv_nxt + wnd)) {
+			SL_COUNT(sq, tcp_in_rst_inexact);
+			half_challenge(sq, h);
+		}
+		return false;
+	}
+	if (h->ts) {
 		if (!seg->o.has_ts) { /* RFC 7323 3.2 */
 			SL_COUNT(sq, tcp_in_no_ts);
 			return false;
@@ -275,25 +290,10 @@ static bool half_acceptable(struct sluice_squeue *sq, struct sl_half *h, struct 
 			return false;
 		}
 	}
-	/* Acceptable: begins inside the window (which is never zero here), or overlaps its left
-	 * edge. */
-	if (!(seq_ge(seg->seq, rcv_nxt) && seq_lt(seg->seq, rcv_nxt + wnd)) &&
-	    !(seq_lt(seg->seq, rcv_nxt) && seq_gt(seg->seq + seg->len, rcv_nxt))) {
-		if (!(seg->flags & SL_TH_RST))
-			half_challenge(sq, h);
-		return false;
-	}
-	if (seg->flags & SL_TH_RST) {
-		if (seg->seq == rcv_nxt) { /* RFC 5961 3.2 */
-			half_fail(sq, h);
-		} else {
-			SL_COUNT(sq, tcp_in_rst_inexact);
-			half_challenge(sq, h);
-		}
-		return false;
-	}
-	if (seg->flags & SL_TH_SYN) { /* RFC 5961 4.2 */
-		SL_COUNT(sq, tcp_in_syn_synchronized);
+	/* Acceptable: begins inside the window (which is never zero here), overlaps its left edge,
+	 * or says nothing but an ACK from the right edge. */
+	if (!seq_in(seg->seq, rcv_nxt, rcv_nxt + wnd + (len == 0)) &&
+	    !(seq_lt(seg->seq, rcv_nxt) && seq_gt(seg->seq + len, rcv_nxt))) {
 		half_challenge(sq, h);
 		return false;
 	}

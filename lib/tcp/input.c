@@ -283,8 +283,6 @@ static void not_acceptable(struct sluice_squeue *sq, struct sl_conn *c, struct s
 	}
 	if (seq_le(seg->seq + seg->len, c->rcv_nxt))
 		sl_rcv_dsack(c, seg->seq, seg->seq + seg->len);
-	if (c->state == SLUICE_TIME_WAIT && fin) /* the wait begins anew */
-		sl_conn_timer_set(sq, c, SL_T_MISC, sq->now + sq->tun.tcp_time_wait);
 	sl_ack_now(sq, c);
 }
 
@@ -367,7 +365,7 @@ static bool check_rst(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg
 	if (seg->seq != c->rcv_nxt) {
 		SL_COUNT(sq, tcp_in_rst_inexact);
 		sl_tcp_challenge(sq, c);
-	} else if (c->state != SLUICE_TIME_WAIT) { /* RFC 1337: no assassination */
+	} else {
 		sl_conn_drop(sq, c, reset_error(c));
 	}
 	return true;
@@ -376,14 +374,11 @@ static bool check_rst(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg
 /* ---- fourth: SYN (RFC 5961 section 4) ---- */
 
 /* Whatever its sequence number, a SYN is never part of what is known: the peer must show with a RST
- * that it has lost the connection; but in TIME_WAIT a new incarnation may begin (MAY-2). True: the
- * segment is done with. */
+ * that it has lost the connection. True: the segment is done with. */
 static bool check_syn(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg)
 {
 	if (!(seg->flags & SL_TH_SYN))
 		return false;
-	if (c->state == SLUICE_TIME_WAIT && sl_tw_conn_syn(sq, c, seg))
-		return true;
 	SL_COUNT(sq, tcp_in_syn_synchronized);
 	sl_tcp_challenge(sq, c);
 	return true;
@@ -458,8 +453,6 @@ static bool check_ack(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg
 		return true;
 	if (c->state == SLUICE_SYN_RCVD)
 		return !ack_of_syn(sq, c, seg);
-	if (c->state == SLUICE_TIME_WAIT)
-		return true;
 	return !sl_ack_process(sq, c, seg) || c->state == SLUICE_CLOSED || fin_progress(sq, c, seg);
 }
 
@@ -567,13 +560,16 @@ static void take_fin(struct sluice_squeue *sq, struct sl_conn *c)
 /* Seventh and eighth, also for what came with a SYN-ACK. */
 static void text_and_fin(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg)
 {
-	bool fin = (seg->flags & SL_TH_FIN) != 0, reached = false;
-	uint32_t fin_seq = seg->seq + seg->len;
+	bool fin, reached = false;
+	uint32_t fin_seq;
 
-	if (!takes_data(c) || (seg->len == 0 && !fin)) {
+	if (!takes_data(c) || (seg->len == 0 && !(seg->flags & SL_TH_FIN))) {
 		drop(seg);
 		return;
 	}
+	trim(sq, c, seg);
+	fin = (seg->flags & SL_TH_FIN) != 0;
+	fin_seq = seg->seq + seg->len;
 	if (seg->len > 0 && (c->flags & SL_C_CLOSED_BY_APP)) {
 		drop(seg);
 		data_after_close(sq, c);
@@ -635,9 +631,10 @@ static void syn_sent(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg 
 		return;
 	}
 	sl_ack_now(sq, c);
+	if (seg->flags & SL_TH_URG)
+		check_urg(sq, c, seg->seq + seg->urp);
 	seg->seq++;
 	seg->flags &= (uint8_t)~SL_TH_SYN;
-	trim(sq, c, seg);
 	text_and_fin(sq, c, seg);
 }
 
@@ -647,8 +644,13 @@ static void syn_sent(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg 
 static void synchronized(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg)
 {
 	bool urg = (seg->flags & SL_TH_URG) != 0;
-	uint32_t up;
+	uint32_t up = seg->seq + seg->urp;
 
+	if (c->state == SLUICE_TIME_WAIT) {
+		sl_tw_held_segment(sq, c, seg);
+		drop(seg);
+		return;
+	}
 	/* The other end's SYN-ACK of a simultaneous open: its SYN is the one we know (figure 7). */
 	if (c->state == SLUICE_SYN_RCVD && (seg->flags & SL_TH_SYN) && (seg->flags & SL_TH_ACK) &&
 	    seg->seq == c->irs) {
@@ -656,13 +658,13 @@ static void synchronized(struct sluice_squeue *sq, struct sl_conn *c, struct sl_
 		seg->flags &= (uint8_t)~SL_TH_SYN;
 		seg->wnd >>= c->snd_wscale; /* of a SYN: not scaled */
 	}
-	up = seg->seq + seg->urp;
 	if (check_syn(sq, c, seg) || !paws_ok(sq, c, seg)) {
 		drop(seg);
 		return;
 	}
 	if (!acceptable(c, seg)) {
 		not_acceptable(sq, c, seg);
+		seg->flags &= (uint8_t)~SL_TH_FIN; /* not taken: whatever its ACK says */
 		if (ack_counts(c, seg) && !check_ack(sq, c, seg) && urg)
 			check_urg(sq, c, up);
 		drop(seg);
@@ -679,7 +681,6 @@ static void synchronized(struct sluice_squeue *sq, struct sl_conn *c, struct sl_
 	}
 	if (urg)
 		check_urg(sq, c, up);
-	trim(sq, c, seg);
 	text_and_fin(sq, c, seg);
 }
 

@@ -233,8 +233,12 @@ static void block_remove(struct sl_reasm *r, uint32_t i)
 	memmove(&r->b[i], &r->b[i + 1], (r->n - i) * sizeof(r->b[0]));
 }
 
-static bool block_make(struct sl_reasm *r, uint32_t i, const struct block *b)
+static bool block_make(
+    const struct sluice_squeue *sq, struct sl_reasm *r, uint32_t i, const struct block *b)
 {
+	/* What a segment costs must not grow with the holes that a peer makes (CVE-2018-5390). */
+	if (r->n >= sq->tun.tcp_ooo_holes)
+		return false;
 	if (r->n == r->cap) {
 		uint32_t cap = r->cap == 0 ? 8 : 2 * r->cap;
 		struct block *p = realloc(r->b, cap * sizeof(*p));
@@ -274,8 +278,9 @@ static void note_recent(struct sl_reasm *r, const struct block *b, uint32_t seq)
 	r->nrecent = k + 1;
 }
 
-/* Bytes that no block has, before block i. False: no memory. */
-static bool place(struct sl_reasm *r, uint32_t i, struct rte_mbuf *m, uint32_t seq, uint32_t len)
+/* Bytes that no block has, before block i. False: no memory, or too many blocks. */
+static bool place(const struct sluice_squeue *sq, struct sl_reasm *r, uint32_t i,
+    struct rte_mbuf *m, uint32_t seq, uint32_t len)
 {
 	uint32_t charge = chain_charge(m);
 	struct block piece = {seq, seq + len, m, rte_pktmbuf_lastseg(m), 1, charge};
@@ -290,7 +295,7 @@ static bool place(struct sl_reasm *r, uint32_t i, struct rte_mbuf *m, uint32_t s
 	} else if (right) {
 		block_join(&piece, &r->b[i]);
 		r->b[i] = piece;
-	} else if (!block_make(r, i, &piece)) {
+	} else if (!block_make(sq, r, i, &piece)) {
 		return false;
 	}
 	r->segs++;
@@ -330,7 +335,7 @@ static void insert(
 			keep = r->b[i].start - seq;
 			rest = chain_split(sq, m, keep);
 		}
-		if (!place(r, i, m, seq, keep)) {
+		if (!place(sq, r, i, m, seq, keep)) {
 			SL_COUNT(sq, tcp_ooo_drop);
 			rte_pktmbuf_free(m);
 			rte_pktmbuf_free(rest);

@@ -48,6 +48,8 @@ static void mark_lost(struct sl_conn *c, struct sl_rec *r)
 		return;
 	r->flags |= SL_REC_LOST;
 	c->pipe_lost += rec_len(r);
+	if (c->lost_hint == NULL || seq_lt(r->start, c->lost_hint->start))
+		c->lost_hint = r;
 }
 
 static void unmark_lost(struct sl_conn *c, struct sl_rec *r)
@@ -78,26 +80,97 @@ static void mark_sacked(struct sl_conn *c, struct sl_rec *r)
 
 /* ---- SACK ---- */
 
+/*
+ * A hostile peer chooses blocks that make the list long and the way to them far (CVE-2019-11477,
+ * -11478). Records that are SACKED and touch are one; records are not split into many more than
+ * there are segments; and the way is paid for: each ACK has earned DEBT_PAID steps, and one that
+ * finds more than DEBT_MAX owed leaves its blocks aside.
+ */
+#define DEBT_PAID 256u
+#define DEBT_MAX 8192u
+
+static bool pays(uint32_t *debt)
+{
+	*debt -= RTE_MIN(*debt, DEBT_PAID);
+	return *debt <= DEBT_MAX;
+}
+
+/* The first record that ends beyond seq, from the nearest place that is known. */
+static struct sl_rec *seek(struct sl_conn *c, uint32_t seq)
+{
+	struct sl_rec *r = c->rec_head;
+
+	if (r == NULL)
+		return NULL;
+	if (c->sack_hint != NULL &&
+	    (seq_le(c->sack_hint->start, seq) || c->sack_hint->start - seq < seq - r->start))
+		r = c->sack_hint;
+	if (seq_le(r->end, seq) && c->rec_tail->start - seq < seq - r->end)
+		r = c->rec_tail;
+	for (; r->prev != NULL && seq_gt(r->prev->end, seq); r = r->prev)
+		c->sack_debt++;
+	for (; r != NULL && seq_le(r->end, seq); r = r->next)
+		c->sack_debt++;
+	return r;
+}
+
+static struct sl_rec *sack_split(
+    struct sluice_squeue *sq, struct sl_conn *c, struct sl_rec *r, uint32_t at)
+{
+	if (c->rec_n > 64 + 2 * (sl_flight(c) / c->mss)) {
+		SL_COUNT(sq, tcp_sack_limited);
+		return NULL;
+	}
+	return sl_rec_split(sq, c, r, at);
+}
+
+/* r takes its next one in: both are SACKED, when that was is of no interest any more. */
+static void swallow_next(struct sluice_squeue *sq, struct sl_conn *c, struct sl_rec *r)
+{
+	struct sl_rec *n = r->next;
+
+	r->end = n->end;
+	r->flags |= n->flags;
+	r->sent_at = RTE_MAX(r->sent_at, n->sent_at);
+	r->xmits = RTE_MAX(r->xmits, n->xmits);
+	sl_rec_unlink(sq, c, n);
+}
+
+static bool is_sacked(const struct sl_rec *r)
+{
+	return r != NULL && (r->flags & SL_REC_SACKED);
+}
+
 /* One valid block: marks what it covers, splitting records at its edges. Returns true when it told
  * something new. */
-static bool sack_block(struct sluice_squeue *sq, struct sl_conn *c, uint32_t start, uint32_t end)
+static bool sack_block(
+    struct sluice_squeue *sq, struct sl_conn *c, uint32_t start, uint32_t end, bool newest)
 {
+	struct sl_rec *r = seek(c, start);
 	bool news = false;
 
-	for (struct sl_rec *r = c->rec_head; r != NULL && seq_lt(r->start, end); r = r->next) {
-		if ((r->flags & SL_REC_SACKED) || seq_le(r->end, start))
-			continue;
-		if (seq_lt(r->start, start)) {
-			(void)sl_rec_split(sq, c, r, start);
-			/*
-			 * The second half is next; without memory the block's part is passed over
-			 */
+	if (newest)
+		c->sack_hint = r;
+	if (r != NULL && seq_lt(r->start, start) && !is_sacked(r)) {
+		/* Without a second half the block's part is passed over. */
+		(void)sack_split(sq, c, r, start);
+		r = r->next;
+	}
+	for (; r != NULL && seq_lt(r->start, end); r = r->next) {
+		if (is_sacked(r)) {
+			c->sack_debt++;
 			continue;
 		}
-		if (seq_gt(r->end, end) && sl_rec_split(sq, c, r, end) == NULL)
+		if (seq_gt(r->end, end) && sack_split(sq, c, r, end) == NULL)
 			break;
 		mark_sacked(c, r);
 		news = true;
+		if (is_sacked(r->next))
+			swallow_next(sq, c, r);
+		if (is_sacked(r->prev)) {
+			r = r->prev;
+			swallow_next(sq, c, r);
+		}
 	}
 	if (news && seq_gt(end, c->high_sacked))
 		c->high_sacked = end;
@@ -110,8 +183,12 @@ static bool sack_block(struct sluice_squeue *sq, struct sl_conn *c, uint32_t sta
  */
 static bool sack_update(struct sluice_squeue *sq, struct sl_conn *c, const struct sl_seg *seg)
 {
-	bool news = false;
+	bool news = false, newest = true;
 
+	if (!pays(&c->sack_debt)) {
+		SL_COUNT(sq, tcp_sack_limited);
+		return false;
+	}
 	for (unsigned int i = 0; i < seg->o.nsack; i++) {
 		uint32_t start = seg->o.sack[i].start, end = seg->o.sack[i].end;
 
@@ -128,7 +205,8 @@ static bool sack_update(struct sluice_squeue *sq, struct sl_conn *c, const struc
 			SL_COUNT(sq, tcp_sack_bad);
 			continue;
 		}
-		news |= sack_block(sq, c, start, end);
+		news |= sack_block(sq, c, start, end, newest);
+		newest = false;
 	}
 	return news;
 }
@@ -141,14 +219,16 @@ static bool resent_lost(const struct sl_conn *c, const struct sl_rec *r)
 	return (r->flags & SL_REC_RETRANS) && r->sent_at + window < c->rack_at;
 }
 
-/* RFC 6675 IsLost, from the highest record down: how much above each has been SACKED? */
+/* RFC 6675 IsLost, from the highest record down: how much above each has been SACKED? A long list
+ * is not walked for every ACK. */
 static void find_losses(struct sl_conn *c)
 {
 	uint32_t bytes = 0, runs = 0;
 	bool in_run = false;
 
-	if (c->pipe_sacked == 0)
+	if (!pays(&c->loss_debt) || c->pipe_sacked == 0)
 		return;
+	c->loss_debt += c->rec_n;
 	for (struct sl_rec *r = c->rec_tail; r != NULL; r = r->prev) {
 		if (r->flags & SL_REC_SACKED) {
 			bytes += rec_len(r);
@@ -234,10 +314,11 @@ static void nothing_else(struct sl_conn *c)
 {
 	struct sl_rec *r = c->rec_head;
 
-	if (c->pipe_lost > 0 || c->snd_nxt != sl_snd_end(c) || sl_pipe(c) + c->mss > c->cc.cwnd)
+	if (c->pipe_lost > 0 || c->snd_nxt != sl_snd_end(c) || sl_pipe(c) + c->mss > c->cc.cwnd ||
+	    c->loss_debt > DEBT_MAX)
 		return;
-	while (r != NULL && (r->flags & (SL_REC_SACKED | SL_REC_RETRANS)))
-		r = r->next;
+	for (; r != NULL && (r->flags & (SL_REC_SACKED | SL_REC_RETRANS)); r = r->next)
+		c->loss_debt++;
 	if (r != NULL && seq_lt(r->start, c->high_sacked)) {
 		mark_lost(c, r);
 	} else if (!c->rescued && c->rec_tail != NULL) {
@@ -265,10 +346,11 @@ static void leave_recovery(struct sluice_squeue *sq, struct sl_conn *c)
 struct sl_rec *sl_recovery_next(struct sluice_squeue *sq, struct sl_conn *c)
 {
 	uint32_t pipe = sl_pipe(c);
-	struct sl_rec *r = c->rec_head;
+	struct sl_rec *r = c->lost_hint;
 
 	while (r != NULL && !(r->flags & SL_REC_LOST))
 		r = r->next;
+	c->lost_hint = r;
 	if (r == NULL)
 		return NULL;
 	/* The head may always go: it is what the connection waits for. */
@@ -466,8 +548,11 @@ static void duplicate(struct sluice_squeue *sq, struct sl_conn *c)
 	if (c->dupacks < 255)
 		c->dupacks++;
 	if (c->flags & SL_C_RECOVERY) {
-		if (!(c->flags & SL_C_SACK)) {
-			c->cc.cwnd += c->mss; /* a segment has left the network */
+		/* A segment has left the network; no more of them than there were (RFC 5681 3.2),
+		 * or duplicates made up would open the window for ever. */
+		if (!(c->flags & SL_C_SACK) &&
+		    c->cc.cwnd + c->mss <= c->cc.ssthresh + c->recover_fs) {
+			c->cc.cwnd += c->mss;
 			sl_output_schedule(sq, c);
 		}
 		return;
@@ -520,20 +605,23 @@ static void update_window(struct sluice_squeue *sq, struct sl_conn *c, const str
 			sl_conn_timer_cancel(sq, c, SL_T_PERSIST);
 			c->rtx_shift = 0;
 			/* What lies beyond the ACK was sent into a closed window, as a probe. */
-			for (struct sl_rec *r = c->rec_head; r != NULL; r = r->next)
-				if (seq_ge(r->start, seg->ack))
-					mark_lost(c, r);
+			if (pays(&c->loss_debt)) {
+				c->loss_debt += c->rec_n;
+				for (struct sl_rec *r = c->rec_head; r != NULL; r = r->next)
+					if (seq_ge(r->start, seg->ack))
+						mark_lost(c, r);
+			}
 		}
 		sl_output_schedule(sq, c);
 	}
 }
 
 /* The peer answers: it may stay so for ever (RFC 9293 MUST-36, MUST-37), unless the user has said
- * how long (RFC 5482). */
+ * how long (RFC 5482), or has gone: nobody else would end what a peer that never reads holds. */
 static void zero_window(struct sluice_squeue *sq, struct sl_conn *c)
 {
 	heard(c);
-	if (c->opt == NULL || c->opt->user_timeout == 0)
+	if (!(c->flags & SL_C_CLOSED_BY_APP) && (c->opt == NULL || c->opt->user_timeout == 0))
 		c->first_unacked_at = sq->now;
 }
 
@@ -594,10 +682,15 @@ void sl_recovery_resize(struct sluice_squeue *sq, struct sl_conn *c)
 /* The counters beside the scoreboard equal what it says. */
 void sl_recovery_check(const struct sl_conn *c)
 {
-	uint32_t sacked = 0, lost = 0, at = c->snd_una;
+	uint32_t sacked = 0, lost = 0, at = c->snd_una, n = 0;
+	bool seen = false;
 
 	for (const struct sl_rec *r = c->rec_head; r != NULL; r = r->next) {
 		SL_CHECK(r->start == at && seq_lt(r->start, r->end));
+		SL_CHECK(!is_sacked(r) || !is_sacked(r->prev));
+		seen |= r == c->lost_hint;
+		SL_CHECK(!(r->flags & SL_REC_LOST) || seen);
+		n++;
 		SL_CHECK(
 		    (r->flags & (SL_REC_SACKED | SL_REC_LOST)) != (SL_REC_SACKED | SL_REC_LOST));
 		sacked += r->flags & SL_REC_SACKED ? rec_len(r) : 0;
@@ -605,8 +698,10 @@ void sl_recovery_check(const struct sl_conn *c)
 		at = r->end;
 	}
 	SL_CHECK(c->state < SLUICE_ESTABLISHED || at == c->snd_max);
-	SL_CHECK(sacked == c->pipe_sacked && lost == c->pipe_lost);
+	SL_CHECK(sacked == c->pipe_sacked && lost == c->pipe_lost && n == c->rec_n);
 	(void)sacked;
 	(void)lost;
 	(void)at;
+	(void)n;
+	(void)seen;
 }

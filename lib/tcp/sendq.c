@@ -235,6 +235,7 @@ struct sl_rec *sl_rec_add(struct sluice_squeue *sq, struct sl_conn *c, uint32_t 
 	else
 		c->rec_head = r;
 	c->rec_tail = r;
+	c->rec_n++;
 	return r;
 }
 
@@ -248,6 +249,11 @@ void sl_rec_unlink(struct sluice_squeue *sq, struct sl_conn *c, struct sl_rec *r
 		r->next->prev = r->prev;
 	else
 		c->rec_tail = r->prev;
+	if (c->sack_hint == r)
+		c->sack_hint = r->prev;
+	if (c->lost_hint == r)
+		c->lost_hint = r->next;
+	c->rec_n--;
 	sl_slab_free(&sl_tcp_of(sq)->recs, r->idx);
 }
 
@@ -276,6 +282,7 @@ struct sl_rec *sl_rec_split(
 	else
 		c->rec_tail = n;
 	r->next = n;
+	c->rec_n++;
 	r->end = at;
 	r->flags &= (uint8_t)~SL_REC_FIN; /* the FIN is at the end: the second half's */
 	sl_rec_trim(c, n, at);

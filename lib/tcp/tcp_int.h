@@ -242,6 +242,11 @@ struct sl_conn {
 	bool rescued;       /* this recovery has resent the tail (RFC 6675 NextSeg 4) */
 	uint8_t force_push; /* the hold of MSG_MORE or cork is over: send the partial segment */
 	uint32_t zc_out;    /* external sends not yet let go: `closed` waits for them */
+	/* Places in the list of records, so that no ACK has to walk all of it. */
+	struct sl_rec *sack_hint;      /* where the newest SACK block lay; NULL: nowhere */
+	struct sl_rec *lost_hint;      /* no record before it is LOST; NULL: none at all is */
+	uint32_t rec_n;                /* records in the list */
+	uint32_t sack_debt, loss_debt; /* records walked and not yet paid for by ACKs */
 };
 
 enum sl_batch {
@@ -547,9 +552,8 @@ uint16_t sl_tcp_offer_mss(struct sluice_squeue *sq, const struct sl_flow *f, con
  * does. */
 void sl_tw_enter(struct sluice_squeue *sq, struct sl_conn *c);
 void sl_tw_segment(struct sluice_squeue *sq, struct sl_tw *tw, struct sl_seg *seg);
-/** A SYN for a connection in TIME_WAIT that its user has not closed. True: it opens anew, the old
- * connection has ended. */
-bool sl_tw_conn_syn(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg);
+/** The same for a connection in TIME_WAIT that its user has not closed. */
+void sl_tw_held_segment(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg);
 void sl_tw_timer(void *arg, struct sl_timer *t);
 /** May an opener reuse this tuple now (RFC 6191)? Frees it and sets *iss_min beyond its sequence
  * numbers. */

@@ -129,7 +129,41 @@ void sl_tw_enter(struct sluice_squeue *sq, struct sl_conn *c)
 	sl_conn_drop(sq, c, 0);
 }
 
-/* ---- segments for an entry ---- */
+/* ---- segments ---- */
+
+enum tw_verdict {
+	TW_NOTHING,
+	TW_ACK,
+	TW_FIN_AGAIN
+};
+
+/*
+ * What a segment gets (RFC 9293 3.10.7.4), whoever keeps the state. All is answered but the bare ACK
+ * that belongs here, so that two ends in TIME_WAIT do not answer each other.
+ */
+static enum tw_verdict judge(struct sluice_squeue *sq, const struct sl_seg *seg, uint32_t rcv_nxt,
+    bool ts, uint32_t ts_recent)
+{
+	bool fin = (seg->flags & SL_TH_FIN) != 0;
+
+	if (seg->flags & SL_TH_RST)
+		return TW_NOTHING; /* RFC 1337: assassination is ignored */
+	if (seg->flags & SL_TH_SYN) {
+		SL_COUNT(sq, tcp_in_syn_synchronized);
+		return TW_ACK;
+	}
+	if (ts && !seg->o.has_ts) { /* RFC 7323 3.2 */
+		SL_COUNT(sq, tcp_in_no_ts);
+		return TW_NOTHING;
+	}
+	if (ts && seq_lt(seg->o.tsval, ts_recent)) {
+		SL_COUNT(sq, tcp_in_paws);
+		return TW_ACK;
+	}
+	if (fin && seg->seq + seg->len + 1 == rcv_nxt)
+		return TW_FIN_AGAIN; /* our last ACK was lost: the wait begins anew (eighth) */
+	return seg->len > 0 || fin || seg->seq != rcv_nxt ? TW_ACK : TW_NOTHING;
+}
 
 static void tw_ack(struct sluice_squeue *sq, struct sl_tw *tw, uint8_t tos)
 {
@@ -165,74 +199,81 @@ static bool syn_is_newer(bool ts, uint32_t ts_recent, uint32_t rcv_nxt, const st
 	return seq_gt(seg->seq, rcv_nxt);
 }
 
-/* The old incarnation is out of the way. snd_nxt: of its own numbers; the new ones begin beyond any
- * window of it that is likely. */
-static void open_anew(struct sluice_squeue *sq, struct sl_seg *seg, uint32_t snd_nxt)
+/* The listener for which a SYN is a new incarnation's; NULL: it is none. Only where somebody
+ * listens: else any SYN could end the wait. */
+static struct sl_group *reopens(struct sluice_squeue *sq, const struct sl_seg *seg, bool ts,
+    uint32_t ts_recent, uint32_t rcv_nxt)
 {
 	const struct sl_key *k = &seg->pkt->key;
-	struct sl_group *g = sl_listener_find(sq, k->vrf, &k->laddr, k->lport);
+
+	if ((seg->flags & (SL_TH_SYN | SL_TH_ACK | SL_TH_RST)) != SL_TH_SYN ||
+	    !syn_is_newer(ts, ts_recent, rcv_nxt, seg))
+		return NULL;
+	return sl_listener_find(sq, k->vrf, &k->laddr, k->lport);
+}
+
+/* The old incarnation is out of the way. snd_nxt: of its own numbers; the new ones begin beyond any
+ * window of it that is likely. */
+static void open_anew(
+    struct sluice_squeue *sq, struct sl_group *g, struct sl_seg *seg, uint32_t snd_nxt)
+{
 	uint32_t iss_min = snd_nxt + 65536;
 
 	SL_COUNT(sq, tcp_timewait_reused);
-	if (g != NULL)
-		sl_half_syn(sq, g, seg, &iss_min);
-	else
-		sl_tcp_reset_reply(sq, seg);
+	sl_half_syn(sq, g, seg, &iss_min);
 }
 
-/* The wait is all that is left of it: for its user it ends as if the time were over. */
-bool sl_tw_conn_syn(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg)
+void sl_tw_held_segment(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg)
 {
+	bool ts = (c->flags & SL_C_TS) != 0;
+	struct sl_group *g = reopens(sq, seg, ts, c->ts_recent, c->rcv_nxt);
 	uint32_t snd_nxt = c->snd_max;
 
-	if ((seg->flags & (SL_TH_SYN | SL_TH_ACK | SL_TH_RST)) != SL_TH_SYN ||
-	    !syn_is_newer((c->flags & SL_C_TS) != 0, c->ts_recent, c->rcv_nxt, seg))
-		return false;
-	sl_conn_drop(sq, c, 0);
-	open_anew(sq, seg, snd_nxt);
-	return true;
-}
-
-static void tw_syn(struct sluice_squeue *sq, struct sl_tw *tw, struct sl_seg *seg)
-{
-	uint32_t snd_nxt = tw->snd_nxt;
-
-	if (!syn_is_newer(tw->ts, tw->ts_recent, tw->rcv_nxt, seg)) {
-		tw_ack(sq, tw, 0);
+	if (g != NULL) {
+		/* The wait is all that is left of it: for its user it ends as if the time were
+		 * over. */
+		sl_conn_drop(sq, c, 0);
+		open_anew(sq, g, seg, snd_nxt);
 		return;
 	}
-	sl_tw_free(sq, tw);
-	open_anew(sq, seg, snd_nxt);
+	switch (judge(sq, seg, c->rcv_nxt, ts, c->ts_recent)) {
+	case TW_FIN_AGAIN:
+		sl_conn_timer_set(sq, c, SL_T_MISC, sq->now + sq->tun.tcp_time_wait);
+		sl_ack_now(sq, c);
+		break;
+	case TW_ACK:
+		sl_tcp_challenge(sq, c);
+		break;
+	default:
+		break;
+	}
 }
 
 void sl_tw_segment(struct sluice_squeue *sq, struct sl_tw *tw, struct sl_seg *seg)
 {
+	struct sl_group *g = reopens(sq, seg, tw->ts, tw->ts_recent, tw->rcv_nxt);
 	struct sl_tcp *t = sl_tcp_of(sq);
-	uint32_t fin_seq = seg->seq + seg->len;
+	uint32_t snd_nxt = tw->snd_nxt;
 
-	if (seg->flags & SL_TH_RST)
-		goto drop; /* RFC 1337: assassination is ignored */
-	if ((seg->flags & (SL_TH_SYN | SL_TH_ACK)) == SL_TH_SYN) {
-		tw_syn(sq, tw, seg);
+	if (g != NULL) {
+		sl_tw_free(sq, tw);
+		open_anew(sq, g, seg, snd_nxt);
 		goto drop;
 	}
-	if (tw->ts && seg->o.has_ts && seq_lt(seg->o.tsval, tw->ts_recent)) {
-		SL_COUNT(sq, tcp_in_paws);
-		tw_ack(sq, tw, 0);
-		goto drop;
-	}
-	if (seg->flags & SL_TH_FIN && fin_seq + 1 == tw->rcv_nxt) {
-		/* The peer's FIN again: our last ACK was lost. The wait begins anew (RFC
-		 * 9293 3.10.7.4, eighth). */
+	switch (judge(sq, seg, tw->rcv_nxt, tw->ts, tw->ts_recent)) {
+	case TW_FIN_AGAIN:
 		tw->expires = sq->now + sq->tun.tcp_time_wait;
 		tw_unlink(t, tw);
 		tw_link(t, tw);
 		tw->challenge_at = 0;
 		tw_ack(sq, tw, 0);
-		goto drop;
-	}
-	if (seg->len > 0 || (seg->flags & (SL_TH_SYN | SL_TH_FIN)) || seg->seq != tw->rcv_nxt)
+		break;
+	case TW_ACK:
 		tw_ack(sq, tw, 0);
+		break;
+	default:
+		break;
+	}
 drop:
 	if (seg->m != NULL) {
 		rte_pktmbuf_free(seg->m);

@@ -80,7 +80,8 @@ static void do_opctl(
 
 static void do_oob(struct sluice_squeue *sq, struct sl_conn *c, sluice_conn_t h)
 {
-	uint32_t first = c->rcv_nxt - c->rcvq_bytes, mark = c->rcv_up - 1 - first;
+	uint32_t end = c->rcv_nxt - !!(c->flags & SL_C_FIN_RCVD), first = end - c->rcvq_bytes,
+		 mark = c->rcv_up - 1 - first;
 
 	if (c->up->signal_oob == NULL)
 		return;

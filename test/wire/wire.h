@@ -8,7 +8,7 @@
  *	parse.c	a script's text to statements; whatever is wrong with the text is found here
  *	run.c	statements against a world
  *	main.c	all scripts of folders, each in a process of its own, reported as TAP
- *	matrix.c	every state against every kind of segment, by a table
+ *	matrix/	every state against every kind of segment, compared with an oracle
  *
  * The peer is the script. All sequence numbers are relative: those of the peer count from its own
  * initial number, those of the stack from the stack's, so a SYN has 0 and the first byte has 1.

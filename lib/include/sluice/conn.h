@@ -177,8 +177,8 @@ SLUICE_API int sluice_send_external(struct sluice_stack *st, sluice_conn_t c, vo
 SLUICE_API int sluice_shutdown(struct sluice_stack *st, sluice_conn_t c, int how);
 /** The layer above has room again after recv returned -ENOSPC. Cannot fail but for -EBADF. */
 SLUICE_API int sluice_clr_flowctrl(struct sluice_stack *st, sluice_conn_t c);
-/** FIN after the queued data, or RST: linger 0, unread data, SYN_SENT. `closed` follows. -EBADF;
- * -EALREADY the second time. */
+/** FIN after the queued data, or RST: linger 0, unread data, SYN_SENT. `closed` follows; when the
+ * peer does not read, after tcp.abort_established. -EBADF; -EALREADY the second time. */
 SLUICE_API int sluice_close(struct sluice_stack *st, sluice_conn_t c);
 /** RST now, queued data dropped. `closed` follows. After a close too: what it still waits for (a
  * peer that does not read) is given up. -EBADF once it is gone; -EALREADY for a second abort. */

@@ -153,6 +153,7 @@
 	X(tcp_spurious_rto, "time-outs found spurious") \
 	X(tcp_dsack_in, "duplicate SACKs received") \
 	X(tcp_sack_bad, "SACK blocks ignored: below snd_una, beyond snd_nxt, inverted") \
+	X(tcp_sack_limited, "SACK blocks left aside: they would cost more than they are worth") \
 	X(tcp_sack_reneg, "times the peer took back what it had SACKed") \
 	X(tcp_zero_window, "times the peer closed its window on data") \
 	X(tcp_seq_wraps, "times snd_nxt or rcv_nxt passed 2^32") \

@@ -68,6 +68,7 @@
 	X(tcp_sndbuf_clear, "tcp.sndbuf_clear", R, "percent", 1, 100, 50, "txq_full is cleared when the send buffer is this full (the seed: 10; half keeps the pipe filled)") \
 	X(tcp_rcvbuf, "tcp.rcvbuf", L, "bytes", 2048, 1073741824, 1048576, "receive buffer: largest window that is offered") \
 	X(tcp_ooo_max, "tcp.ooo_max", R, "segments", 1, 1048576, 4096, "out-of-order segments kept per connection") \
+	X(tcp_ooo_holes, "tcp.ooo_holes", R, "runs", 1, 1048576, 1024, "runs of out-of-order data kept per connection: a place among them is found by bisection, made by moving the rest") \
 	X(tcp_mss_min, "tcp.mss_min", R, "bytes", 32, 536, 48, "smallest MSS that a peer may impose") \
 	X(tcp_mss_max, "tcp.mss_max", L, "bytes", 88, 65495, 65495, "largest MSS that is offered") \
 	X(tcp_wscale, "tcp.wscale", R, "bool", 0, 1, 1, "offer window scaling (RFC 7323)") \

@@ -115,6 +115,7 @@ static void capture(struct script *s, struct rte_mbuf *m)
 	o->flags = th[13];
 	o->ttl = p[8];
 	o->tos = p[1];
+	o->id = g16(p + 4);
 	o->src = g32(p + 12);
 	o->sport = g16(th);
 	o->dport = g16(th + 2);
@@ -146,7 +147,8 @@ static uint16_t drv_tx(void *ctx, uint16_t q, struct rte_mbuf **pkts, uint16_t n
 	if (s->tx_stuck)
 		return 0;
 	for (uint16_t i = 0; i < n; i++) {
-		capture(s, pkts[i]);
+		if (!s->deaf)
+			capture(s, pkts[i]);
 		rte_pktmbuf_free(pkts[i]);
 	}
 	return n;
@@ -356,9 +358,11 @@ void script_run(struct script *s, uint64_t ns)
 
 void script_raw(struct script *s, const void *pkt, uint16_t len)
 {
-	struct rte_mbuf *m = tp_exact(s->pool, pkt, len, 0);
+	struct rte_mbuf *m = s->roomy ? rte_pktmbuf_alloc(s->pool) : tp_exact(s->pool, pkt, len, 0);
 
 	assert_non_null(m);
+	if (s->roomy)
+		memcpy(rte_pktmbuf_append(m, len), pkt, len);
 	assert_int_equal(sluice_input(s->sq, 0, &m, 1, s->now), 0);
 	script_settle(s);
 }

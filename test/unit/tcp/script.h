@@ -55,7 +55,7 @@ struct out {
 	uint8_t flags, ttl, tos;
 	uint32_t seq, ack, raw_seq, raw_ack;
 	uint32_t wnd, len;
-	uint16_t urp, sport, dport, mss;
+	uint16_t urp, sport, dport, mss, id;
 	uint32_t src;
 	bool ts, sack_ok;
 	int wscale; /* -1: none */
@@ -79,6 +79,8 @@ struct script {
 	uint32_t isn, iss; /* the peer's and the stack's first numbers */
 	uint32_t last_tsval;
 	bool tx_stuck;
+	bool roomy; /* segments come in buffers of a pool, not of exactly their size */
+	bool deaf;  /* what the stack sends is freed and not kept */
 	struct out *out;
 	unsigned int nout, next;
 	/* the application */

@@ -299,6 +299,7 @@ static void four_thousand_holes(void **state)
 	uint32_t n = 4000;
 
 	open_conn(0u - 4000);
+	scr->sq->tun.tcp_ooo_holes = 4096;
 	for (uint32_t i = n; i > 0; i--) {
 		assert_false(push(2 * i, 1, (uint8_t)i, 0));
 		model_push(2 * i, 1, (uint8_t)i, n - i + 1);
