@@ -9,7 +9,7 @@ The tests run in order of their speed; the first that fails has killed the mutan
 runs much longer than on the original (an endless loop) counts as killed, "timeout".
 
 The result names each mutant: K killed (by which test), S survived, A survived and answered in
-doc/mutants.md (a row with the same file, line and mutant gives the reason).
+doc/mutants.md (a row with the same file, function, line and mutant gives the reason).
 """
 import argparse
 import collections
@@ -226,6 +226,12 @@ def line_of(src, at):
     return src.count("\n", 0, at) + 1
 
 
+def function_at(src, at):
+    """The name of the function around: its line begins at the margin and the brace follows."""
+    names = re.findall(r"^(?:[a-z_][\w \t]*[ \t*])(\w+)\([^;{]*\)\n\{", src[:at], re.M)
+    return names[-1] if names else "-"
+
+
 def one_line(text):
     return re.sub(r"\s+", " ", text).strip()
 
@@ -234,7 +240,7 @@ class Mutant:
     def __init__(self, name, src, spec):
         self.file, self.op, self.at, self.end, self.new = (name,) + spec
         self.text = src[:self.at] + self.keep_lines(src) + src[self.end:]
-        self.line = line_of(src, self.at)
+        self.line, self.function = line_of(src, self.at), function_at(src, self.at)
         a = src.rfind("\n", 0, self.at) + 1
         b = src.find("\n", self.end)
         self.old_line = one_line(src[a:b])
@@ -245,6 +251,9 @@ class Mutant:
         """Lines keep their numbers: assertions have them in the object code."""
         lost = src.count("\n", self.at, self.end) - self.new.count("\n")
         return self.new + "\n" * lost
+
+    def place(self):
+        return "%s.c, %s" % (self.file, self.function), self.old_line, self.new_line
 
     def key(self):
         return self.file + ".c", self.old_line, self.new_line
@@ -264,7 +273,7 @@ class Tree:
     """A copy of the working tree, built once: compile commands of the library, programs that take
     it as a shared object from the folder that LD_LIBRARY_PATH names."""
 
-    def __init__(self, root, work):
+    def __init__(self, root, work, jobs):
         self.src, self.build = os.path.join(work, "src"), os.path.join(work, "build")
         self.orig = os.path.join(work, "orig")
         stamp, now = os.path.join(work, "stamp"), self.copy(root)
@@ -282,7 +291,7 @@ class Tree:
         for c in json.load(open(os.path.join(self.build, "compile_commands.json"))):
             self.commands[os.path.relpath(os.path.join(c["directory"], c["file"]), self.src)] = c
         self.objects = {}  # of the library: source -> object
-        self.compile_library()
+        self.compile_library(jobs)
         if not self.fresh:
             self.link(self.orig, {})
         self.tests = self.link_tests()
@@ -322,17 +331,18 @@ class Tree:
             args += ["-iquote", os.path.dirname(os.path.join(self.src, source)), "-x", "c", "-"]
         return args
 
-    def compile_library(self):
+    def compile_library(self, jobs):
         for s in sorted(self.commands):
-            if not s.startswith(("lib/", "drivers/")) or s in self.objects:
-                continue
-            out = os.path.join(self.orig, s.replace("/", "_") + ".o")
-            self.objects[s] = out
-            if self.fresh:
-                continue
-            text = open(os.path.join(self.src, s)).read()
-            if not self.compile(s, text, out):
-                sys.exit("mutate: %s does not compile" % s)
+            if s.startswith(("lib/", "drivers/")):
+                self.objects[s] = os.path.join(self.orig, s.replace("/", "_") + ".o")
+        if self.fresh:
+            return
+        with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+            texts = {s: open(os.path.join(self.src, s)).read() for s in self.objects}
+            for s, ok in zip(texts, pool.map(
+                    lambda s: self.compile(s, texts[s], self.objects[s]), texts)):
+                if not ok:
+                    sys.exit("mutate: %s does not compile" % s)
 
     def compile(self, source, text, out):
         marker = '# 1 "%s"\n' % source
@@ -449,12 +459,12 @@ class Bench:
 # ---- answers and the report ----
 
 def answers(path):
-    """Rows `| file.c | original | mutant | reason |` of doc/mutants.md."""
+    """Rows `| file.c, function | original | mutant | reason |` of doc/mutants.md."""
     out = {}
     if os.path.exists(path):
         for line in open(path):
             cells = re.split(r"(?<!\\)\|", line.strip())
-            if len(cells) >= 6 and cells[1].strip().endswith(".c"):
+            if len(cells) >= 6 and ".c, " in cells[1]:
                 c = [x.strip().strip("`").replace("\\|", "|") for x in cells[1:5]]
                 out[(c[0], c[1], c[2])] = c[3]
     return out
@@ -488,8 +498,8 @@ def report(path, args, done, replaced, bench, seconds):
             f.write("\n")
         for group in (alive, killed):
             for m in sorted(group, key=lambda m: (m.file, m.line)):
-                f.write("%s %s.c:%d %s %s\n    - %s\n    + %s\n" % (
-                    m.state, m.file, m.line, m.op, m.by, m.old_line, m.new_line))
+                f.write("%s %s.c:%d %s, %s %s\n    - %s\n    + %s\n" % (
+                    m.state, m.file, m.line, m.function, m.op, m.by, m.old_line, m.new_line))
             f.write("\n")
 
 
@@ -532,7 +542,7 @@ def main():
     os.makedirs(work, exist_ok=True)
     start = time.monotonic()
     try:
-        bench = Bench(Tree(root, work))
+        bench = Bench(Tree(root, work, args.jobs))
         print("mutate: built and timed in %d s; %d mutants possible, %d wanted" % (
             time.monotonic() - start, len(every), args.count), flush=True)
         done, replaced = [], {"not compiled": 0, "same code": 0}
@@ -547,7 +557,7 @@ def main():
                     if m is None or len(done) >= args.count:
                         return
                 ok = bench.try_one(m, where)
-                if m.state == "S" and m.key() in known:
+                if m.state == "S" and m.place() in known:
                     m.state = "A"
                 with lock:
                     if not ok:

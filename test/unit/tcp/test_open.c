@@ -549,6 +549,30 @@ static void close_before_the_end(void **state)
 	script_stop(s);
 }
 
+/* Each connect raises the connection id; the caller is told, and any thread reads it at the door. */
+static void connect_has_an_id(void **state)
+{
+	struct script *s = script_start(NULL);
+	struct sockaddr_in a = {
+	    .sin_family = AF_INET, .sin_port = htons(80), .sin_addr.s_addr = htonl(0x0a000063)};
+	uint32_t id[2] = {0, 0};
+
+	for (unsigned int i = 0; i < 2; i++) {
+		assert_int_equal(sluice_create(s->st, AF_INET, SOCK_STREAM, 0, 0, 0, &s->c), 0);
+		assert_int_equal(sluice_activate(s->st, s->c, &script_upcalls, s), 0);
+		assert_int_equal(
+		    sluice_connect(s->st, s->c, (struct sockaddr *)&a, sizeof(a), &id[i]),
+		    -EINPROGRESS);
+		assert_int_not_equal(id[i], 0);
+		assert_int_equal(
+		    atomic_load(&sl_conn_door(s->sq, script_conn(s))->pub.connid), id[i]);
+		assert_int_equal(sluice_abort(s->st, s->c), 0);
+		script_settle(s);
+	}
+	assert_int_not_equal(id[0], id[1]);
+	script_stop(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -566,6 +590,7 @@ int main(void)
 	    cmocka_unit_test(connect_refusals),
 	    cmocka_unit_test(pool_of_sources),
 	    cmocka_unit_test(close_before_the_end),
+	    cmocka_unit_test(connect_has_an_id),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -238,6 +238,20 @@ static void established_as_written(void **state)
 	}
 }
 
+/* The clock of a connection's timestamps begins at a number of the address pair's own, and not at
+ * that of the stack's clock, which would tell how long it has run. */
+static void timestamps_begin_elsewhere(void **state)
+{
+	struct script *s = script_start(NULL);
+	uint32_t ms = (uint32_t)(s->now / 1000000);
+
+	script_connect_syn(s);
+	assert_true(s->out[0].ts);
+	assert_int_not_equal(s->out[0].tsval - ms, 0);
+	assert_int_equal(s->out[0].tsval - ms, script_conn(s)->ts_offset);
+	script_stop(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -249,6 +263,7 @@ int main(void)
 	    cmocka_unit_test(noise),
 	    cmocka_unit_test(syn_as_written),
 	    cmocka_unit_test(established_as_written),
+	    cmocka_unit_test(timestamps_begin_elsewhere),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
