@@ -260,6 +260,7 @@ static bool half_acceptable(struct sluice_squeue *sq, struct sl_half *h, struct 
 		 len = seg->len + !!(seg->flags & SL_TH_FIN);
 
 	if ((seg->flags & (SL_TH_SYN | SL_TH_ACK | SL_TH_RST)) == SL_TH_SYN && seg->seq == h->irs) {
+		SL_COUNT(sq, tcp_in_syn_again);
 		/* Our SYN-ACK was lost: again, but not for each duplicate in a burst. */
 		if (!h->synack_pending && sq->now - h->sent_at >= sq->tun.tcp_ack_war)
 			send_synack(sq, h);
@@ -276,6 +277,8 @@ static bool half_acceptable(struct sluice_squeue *sq, struct sl_half *h, struct 
 		} else if (seq_in(seg->seq, rcv_nxt, rcv_nxt + wnd)) {
 			SL_COUNT(sq, tcp_in_rst_inexact);
 			half_challenge(sq, h);
+		} else {
+			SL_COUNT(sq, tcp_in_rst_ignored);
 		}
 		return false;
 	}
@@ -297,9 +300,12 @@ static bool half_acceptable(struct sluice_squeue *sq, struct sl_half *h, struct 
 		half_challenge(sq, h);
 		return false;
 	}
-	if (!(seg->flags & SL_TH_ACK))
+	if (!(seg->flags & SL_TH_ACK)) {
+		SL_COUNT(sq, tcp_in_no_ack);
 		return false;
+	}
 	if (seg->ack != h->iss + 1) {
+		SL_COUNT(sq, tcp_in_bad_ack);
 		sl_tcp_reset_reply(sq, seg);
 		return false;
 	}

@@ -274,8 +274,10 @@ static void not_acceptable(struct sluice_squeue *sq, struct sl_conn *c, struct s
 {
 	uint32_t fin = !!(seg->flags & SL_TH_FIN);
 
-	if (seg->flags & SL_TH_RST)
+	if (seg->flags & SL_TH_RST) {
+		SL_COUNT(sq, tcp_in_rst_ignored);
 		return;
+	}
 	count_unacceptable(sq, c, seg);
 	if (seg->len + fin == 0 || seq_gt(seg->seq, c->rcv_nxt)) {
 		sl_tcp_challenge(sq, c);
@@ -406,6 +408,7 @@ static void lost_syn(struct sl_conn *c)
 static bool ack_of_syn(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg)
 {
 	if (seg->ack != c->snd_max) {
+		SL_COUNT(sq, tcp_in_bad_ack);
 		sl_tcp_reset_reply(sq, seg);
 		return false;
 	}
@@ -449,8 +452,10 @@ static bool fin_progress(struct sluice_squeue *sq, struct sl_conn *c, const stru
 /* True: the segment is done with. */
 static bool check_ack(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg)
 {
-	if (!(seg->flags & SL_TH_ACK))
+	if (!(seg->flags & SL_TH_ACK)) {
+		SL_COUNT(sq, tcp_in_no_ack);
 		return true;
+	}
 	if (c->state == SLUICE_SYN_RCVD)
 		return !ack_of_syn(sq, c, seg);
 	return !sl_ack_process(sq, c, seg) || c->state == SLUICE_CLOSED || fin_progress(sq, c, seg);
@@ -597,6 +602,7 @@ static void syn_sent(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg 
 	bool acks = (seg->flags & SL_TH_ACK) != 0;
 
 	if (acks && seg->ack != c->snd_max) {
+		SL_COUNT(sq, tcp_in_bad_ack);
 		sl_tcp_reset_reply(sq, seg);
 		drop(seg);
 		return;
@@ -604,10 +610,13 @@ static void syn_sent(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg 
 	if (seg->flags & SL_TH_RST) {
 		if (acks)
 			sl_conn_drop(sq, c, ECONNREFUSED);
+		else
+			SL_COUNT(sq, tcp_in_rst_ignored);
 		drop(seg);
 		return;
 	}
 	if (!(seg->flags & SL_TH_SYN)) {
+		SL_COUNT(sq, tcp_in_no_syn);
 		drop(seg);
 		return;
 	}

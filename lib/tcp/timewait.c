@@ -146,8 +146,10 @@ static enum tw_verdict judge(struct sluice_squeue *sq, const struct sl_seg *seg,
 {
 	bool fin = (seg->flags & SL_TH_FIN) != 0;
 
-	if (seg->flags & SL_TH_RST)
-		return TW_NOTHING; /* RFC 1337: assassination is ignored */
+	if (seg->flags & SL_TH_RST) { /* RFC 1337: assassination is ignored */
+		SL_COUNT(sq, tcp_in_rst_ignored);
+		return TW_NOTHING;
+	}
 	if (seg->flags & SL_TH_SYN) {
 		SL_COUNT(sq, tcp_in_syn_synchronized);
 		return TW_ACK;

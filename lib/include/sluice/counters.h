@@ -145,6 +145,11 @@
 	X(tcp_in_no_ts, "segments without the negotiated timestamp, dropped (RFC 7323 3.2)") \
 	X(tcp_in_syn_synchronized, "SYNs in a synchronized state (RFC 5961 section 4)") \
 	X(tcp_in_rst_inexact, "RSTs in the window but not at rcv_nxt (RFC 5961 section 3)") \
+	X(tcp_in_rst_ignored, "RSTs outside the window (RFC 5961 section 3), of no SYN of ours, or for TIME_WAIT (RFC 1337)") \
+	X(tcp_in_no_ack, "segments without ACK, dropped (RFC 9293 3.10.7.4, fifth)") \
+	X(tcp_in_no_syn, "segments without SYN in SYN_SENT, dropped (RFC 9293 3.10.7.3, fifth)") \
+	X(tcp_in_syn_again, "SYNs repeated for a half-open connection") \
+	X(tcp_in_bad_ack, "segments of a handshake whose ACK is not that of our SYN") \
 	X(tcp_out_challenge, "challenge ACKs sent") \
 	X(tcp_out_challenge_limited, "challenge and out-of-window ACKs not sent: rate limit") \
 	X(tcp_in_ack_old, "ACKs too old (RFC 5961 section 5)") \
