@@ -479,10 +479,29 @@ int sluice_tunable_get(const struct sluice_stack *cst, const char *name, uint64_
 	return 0;
 }
 
+/* The model is a transaction's to change: hold the place of one while reading it. */
+static int present_if(struct sluice_stack *st, const char *name)
+{
+	struct sl_ctl *ctl = sl_ctl_of(st);
+	int i;
+
+	if (atomic_exchange(&ctl->busy, true))
+		return -EBUSY;
+	i = sl_model_if(&ctl->model, name);
+	atomic_store(&ctl->busy, false);
+	return i;
+}
+
+int sluice_if_index(struct sluice_stack *st, const char *name)
+{
+	int i = present_if(st, name);
+
+	return i < 0 ? i : i + 1;
+}
+
 int sluice_addr_state(
     struct sluice_stack *st, const char *ifname, const char *addr, enum sluice_addr_state *state)
 {
-	struct sl_ctl *ctl = sl_ctl_of(st);
 	struct sluice_addr a;
 	struct sluice_args args;
 	uint8_t plen;
@@ -491,11 +510,7 @@ int sluice_addr_state(
 
 	if (sl_parse_prefix(addr, &a, &plen) < 0)
 		return -EINVAL;
-	/* The model is a transaction's to change: hold the place of one while reading it. */
-	if (atomic_exchange(&ctl->busy, true))
-		return -EBUSY;
-	i = sl_model_if(&ctl->model, ifname);
-	atomic_store(&ctl->busy, false);
+	i = present_if(st, ifname);
 	if (i < 0)
 		return i;
 	args = (struct sluice_args){{(uint64_t)i, (uintptr_t)&a}};

@@ -109,6 +109,8 @@ void ip_dad_timer(struct sluice_squeue *sq, struct sl_timer *t)
 		st->state = SLUICE_ADDR_READY;
 		st->left = ANNOUNCE_NUM;
 		ip_bump(sq->ip); /* a new source address, a new local destination */
+		if (a->linklocal)
+			ip_mld_again(sq, a->ifidx);
 	}
 	if (st->state != SLUICE_ADDR_READY || st->left == 0)
 		return;
@@ -130,7 +132,10 @@ void ip_dad_duplicate(struct sluice_squeue *sq, uint32_t row)
 	    sq->ip->snap->cfg.ifs[sq->ip->snap->cfg.addrs[row].ifidx].name);
 }
 
-/* RFC 5227 2.4 (b): one announcement at most per interval; we never give the address up. */
+/*
+ * RFC 5227 2.4 (b): one announcement at most per interval; we never give the address up. RFC 4862
+ * 5.4.4 leaves open what to do about IPv6: the same.
+ */
 void ip_defend(struct sluice_squeue *sq, uint32_t row, bool answer)
 {
 	struct ip_snap *s = sq->ip->snap;
@@ -142,6 +147,10 @@ void ip_defend(struct sluice_squeue *sq, uint32_t row, bool answer)
 	    (st->defended != 0 && sq->now + 1 - st->defended < s->cfg.tun.ip_defend_interval))
 		return;
 	st->defended = sq->now + 1;
+	sl_log(&sq->stack->log, sq->now, SL_LOG_WARN,
+	    "interface %s: another station uses an address of ours", s->cfg.ifs[a->ifidx].name);
 	if (sl_addr_is4(&a->addr))
 		ip_arp_send(sq, a->ifidx, 1, NULL, &a->addr, NULL, &a->addr);
+	else
+		ip_nd_announce(sq, a->ifidx, &a->addr);
 }

@@ -6,8 +6,6 @@
  */
 #include "ip_priv.h"
 
-#define V6_MIN_MTU 1280
-
 static void deliver_error(struct ip_in *in, struct ip_pkt *p, struct sl_icmp_err *e)
 {
 	struct sluice_squeue *sq = in->sq;
@@ -31,6 +29,8 @@ static bool quote_key(
 	memcpy(&e->key.lport, q, 2);
 	memcpy(&e->key.rport, q + 2, 2);
 	e->seq = rd32(q + 4);
+	e->key.laddr = sl_addr_zoned(e->key.laddr, p->ifidx + 1u);
+	e->key.raddr = sl_addr_zoned(e->key.raddr, p->ifidx + 1u);
 	return sl_ip_is_local(in->sq, p->vrf, &e->key.laddr);
 }
 
@@ -65,7 +65,7 @@ static bool error6(uint8_t type, uint8_t code, uint32_t rest, struct sl_icmp_err
 		return true;
 	case 2:
 		e->err = EMSGSIZE;
-		e->mtu = RTE_MIN(RTE_MAX(rest, (uint32_t)V6_MIN_MTU), 65535u);
+		e->mtu = RTE_MIN(RTE_MAX(rest, (uint32_t)IP6_MIN_MTU), 65535u);
 		return true;
 	case 3:
 		e->err = EHOSTUNREACH;
@@ -205,6 +205,8 @@ void ip_icmp6(struct ip_in *in, struct ip_pkt *p)
 		icmp_error_in(in, p, false);
 	else if (type >= 133 && type <= 136)
 		ip_nd_input(in, p);
+	else if (type == 130)
+		ip_mld_input(in, p);
 	else
 		ip_drop(in->sq, p->m, &in->sq->ctr.icmp_in_ignored);
 }
@@ -212,7 +214,7 @@ void ip_icmp6(struct ip_in *in, struct ip_pkt *p)
 void ip_icmp_error(struct sluice_squeue *sq, const struct ip_pkt *p, uint8_t type, uint8_t code)
 {
 	bool v4 = sl_addr_is4(&p->dst);
-	uint32_t most = v4 ? 576 - IP4_HLEN - 8 : V6_MIN_MTU - IP6_HLEN - 8;
+	uint32_t most = v4 ? 576 - IP4_HLEN - 8 : IP6_MIN_MTU - IP6_HLEN - 8;
 	uint32_t len = RTE_MIN(p->m->pkt_len - p->off, most);
 	struct rte_mbuf *m;
 	uint8_t *b;

@@ -197,7 +197,9 @@ void ip_tcp(struct ip_in *in, struct ip_pkt *p)
 {
 	struct sluice_squeue *sq = in->sq;
 	struct sl_pkt *o;
-	struct sl_key key = {.laddr = p->dst, .raddr = p->src, .vrf = p->vrf};
+	struct sl_key key = {.laddr = sl_addr_zoned(p->dst, p->ifidx + 1u),
+	    .raddr = sl_addr_zoned(p->src, p->ifidx + 1u),
+	    .vrf = p->vrf};
 	const uint8_t *th;
 	uint32_t hl;
 
@@ -332,6 +334,14 @@ static void ip_timer(void *arg, struct sl_timer *t)
 {
 	struct sluice_squeue *sq = arg;
 
+	if (t == &sq->ip->frag_timer) {
+		ip_reasm_timer(sq);
+		return;
+	}
+	if (t == &sq->ip->mld_timer) {
+		ip_mld_timer(sq);
+		return;
+	}
 	if (t == &sq->ip->pmtu_timer) {
 		ip_bump(sq->ip);
 		sq->ip->pmtu_gen = sq->ip->generation;
@@ -370,7 +380,8 @@ int sl_ip_create(struct sluice_squeue *sq, const struct sl_ip_hooks *hooks)
 	sq->wheel.arg[SL_TIMER_NEIGH] = sq;
 	sq->wheel.fn[SL_TIMER_IP] = ip_timer;
 	sq->wheel.arg[SL_TIMER_IP] = sq;
-	ip->pmtu_timer.kind = SL_TIMER_IP;
+	ip->pmtu_timer.kind = ip->frag_timer.kind = ip->mld_timer.kind = SL_TIMER_IP;
+	ip->frag_id = (uint32_t)sl_rng_u64(&sq->rng);
 	return 0;
 }
 
@@ -388,6 +399,8 @@ void sl_ip_destroy(struct sluice_squeue *sq)
 		rte_pktmbuf_free(m);
 	}
 	sl_timer_cancel(&sq->wheel, &ip->pmtu_timer);
+	sl_timer_cancel(&sq->wheel, &ip->frag_timer);
+	sl_timer_cancel(&sq->wheel, &ip->mld_timer);
 	ip_dad_stop(sq);
 	ip_neigh_fini(sq);
 	ip_reasm_fini(ip);
@@ -406,6 +419,7 @@ void sl_ip_config(struct sluice_squeue *sq, struct sl_cfg *cfg)
 
 	ip->snap = (struct ip_snap *)cfg;
 	ip_bump(ip);
+	ip_mld_config(sq, old); /* first: a switch must let the answers to our questions through */
 	ip_dad_config(sq, old);
 	ip_neigh_config(sq, old);
 	free(old);
@@ -414,6 +428,29 @@ void sl_ip_config(struct sluice_squeue *sq, struct sl_cfg *cfg)
 const struct sl_cfg *sl_ip_cfg(const struct sluice_squeue *sq)
 {
 	return &sq->ip->snap->cfg;
+}
+
+/* Which link does a link-local address mean that is said without one? The only one there is. */
+int sl_ip_zone(struct sluice_squeue *sq, uint32_t vrf, const struct sluice_addr *a, uint32_t scope)
+{
+	const struct ip_snap *s = sq->ip->snap;
+	int zone = 0;
+
+	if (scope != 0)
+		return scope <= s->cfg.nifs && s->cfg.ifs[scope - 1].used &&
+			       s->cfg.ifs[scope - 1].vrf == vrf
+			   ? (int)scope
+			   : -EINVAL;
+	for (uint32_t i = 0; i < s->cfg.naddrs; i++) {
+		const struct sl_cfg_addr *r = &s->cfg.addrs[i];
+
+		if (!r->linklocal || s->cfg.ifs[r->ifidx].vrf != vrf || r->ifidx + 1 == zone)
+			continue;
+		if (zone != 0)
+			return -EINVAL;
+		zone = r->ifidx + 1;
+	}
+	return zone == 0 ? -ENETUNREACH : zone;
 }
 
 int sl_ip_addr_state(struct sluice_squeue *sq, uint16_t ifidx, const struct sluice_addr *a)

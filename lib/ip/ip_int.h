@@ -139,6 +139,9 @@ unsigned int sl_ip_input_push(
  * re-routes flows lazily. */
 void sl_ip_config(struct sluice_squeue *sq, struct sl_cfg *cfg);
 const struct sl_cfg *sl_ip_cfg(const struct sluice_squeue *sq);
+/** Zone (interface index + 1) of a link-local address: that of scope, if there is such an interface
+ * in the VRF; for scope 0 the only interface that has one. -EINVAL, -ENETUNREACH. */
+int sl_ip_zone(struct sluice_squeue *sq, uint32_t vrf, const struct sluice_addr *a, uint32_t scope);
 int sl_ip_addr_state(struct sluice_squeue *sq, uint16_t ifidx, const struct sluice_addr *a);
 /** Deliver packets sent to ourselves; called once a pass. Returns how many. */
 unsigned int sl_ip_run_local(struct sluice_squeue *sq);

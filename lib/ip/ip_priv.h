@@ -23,9 +23,12 @@
 #define PROTO_ICMP 1
 #define PROTO_TCP 6
 #define PROTO_UDP 17
+#define PROTO_FRAG 44
 #define PROTO_ICMP6 58
 #define IP4_HLEN 20
 #define IP6_HLEN 40
+#define IP6_FRAG_HLEN 8
+#define IP6_MIN_MTU 1280
 
 /* ---- unaligned big-endian fields of packets ---- */
 static inline uint16_t rd16(const uint8_t *p)
@@ -77,6 +80,12 @@ struct ip_rgroup {
 	uint8_t plen;
 };
 
+/* A gateway that a route names, sorted by interface and address, each once. */
+struct ip_gateway {
+	struct sluice_addr addr;
+	uint32_t ifidx;
+};
+
 struct ip_snap {
 	struct sl_cfg cfg;      /* first: the snapshot is freed through it */
 	struct ip_addr_st *ast; /* per address */
@@ -88,6 +97,8 @@ struct ip_snap {
 	uint32_t ifhash_mask;
 	struct ip_rgroup *rgroups; /* by VRF, longest first */
 	uint32_t nrgroups;
+	struct ip_gateway *gateways;
+	uint32_t ngateways;
 };
 
 /* ---- neighbours ---- */
@@ -132,6 +143,14 @@ struct ip_bucket {
 
 struct ip_reasm; /* reasm.c */
 
+/* Reports that an interface owes (mld.c). */
+struct ip_mld {
+	uint64_t at;       /* next report, ns; 0 none */
+	uint64_t v1_until; /* a querier of version 1 is present */
+	uint8_t left;      /* state changes still to tell */
+	bool asked;        /* a query waits for its answer */
+};
+
 struct sl_ip {
 	const struct sl_ip_hooks *hooks;
 	struct ip_snap *snap;
@@ -151,6 +170,11 @@ struct sl_ip {
 
 	struct ip_bucket icmp_bucket, echo_bucket;
 	struct ip_reasm *reasm; /* per VRF, made with the first fragment */
+	struct sl_timer frag_timer;
+	uint32_t frag_id; /* IPv4, of the next packet sent in fragments */
+
+	struct sl_timer mld_timer;
+	struct ip_mld mld[SL_IP_MAX_IFS];
 };
 
 /* ---- a packet on its way in ---- */
@@ -220,6 +244,7 @@ bool ip_rate(struct ip_bucket *b, uint64_t now, uint64_t rate);
 void ip_bump(struct sl_ip *ip);
 struct rte_mempool *ip_data_pool(const struct sluice_squeue *sq);
 /* snap.c */
+bool ip_is_gateway(const struct ip_snap *s, uint16_t ifidx, const struct sluice_addr *a);
 bool ip_prefix_has(
     const struct sluice_addr *prefix, unsigned int plen, const struct sluice_addr *a);
 int ip_find_if(const struct ip_snap *s, unsigned int port, uint16_t v0, uint16_t v1);
@@ -247,6 +272,8 @@ void ip_icmp6(struct ip_in *in, struct ip_pkt *p);
  * forbid. Does not take p->m. */
 void ip_icmp_error(struct sluice_squeue *sq, const struct ip_pkt *p, uint8_t type, uint8_t code);
 struct rte_mbuf *ip_reasm(struct ip_in *in, struct ip_pkt *p, uint32_t hdr_len, uint32_t frag_off);
+/** Give up what has not become whole in time. */
+void ip_reasm_timer(struct sluice_squeue *sq);
 void ip_reasm_fini(struct sl_ip *ip);
 /* arp.c, nd.c */
 void ip_arp_input(struct ip_in *in, struct rte_mbuf *m, uint32_t off, uint16_t ifidx);
@@ -255,6 +282,18 @@ void ip_arp_send(struct sluice_squeue *sq, uint16_t ifidx, uint16_t op, const ui
 void ip_nd_input(struct ip_in *in, struct ip_pkt *p);
 void ip_nd_solicit(struct sluice_squeue *sq, uint16_t ifidx, const struct sluice_addr *target,
     const uint8_t *dmac, bool dad);
+/** Unsolicited advertisement to all nodes (RFC 4861 7.2.6). */
+void ip_nd_announce(struct sluice_squeue *sq, uint16_t ifidx, const struct sluice_addr *a);
+/* Another station sends from one of our addresses. */
+void ip_nd_conflict(struct ip_in *in, const struct ip_pkt *p);
+/** The solicited-node group of an address. */
+struct sluice_addr ip_solicited_node(const struct sluice_addr *a);
+/* mld.c */
+void ip_mld_input(struct ip_in *in, struct ip_pkt *p);
+void ip_mld_config(struct sluice_squeue *sq, const struct ip_snap *old);
+/** Tell an interface's groups again soon: a source address became ready. */
+void ip_mld_again(struct sluice_squeue *sq, uint16_t ifidx);
+void ip_mld_timer(struct sluice_squeue *sq);
 /* neigh.c */
 int ip_neigh_init(struct sluice_squeue *sq);
 void ip_neigh_fini(struct sluice_squeue *sq);

@@ -74,14 +74,18 @@ static bool source_ok(struct ip_in *in, const struct ip_pkt *p)
 {
 	static const struct sluice_addr loop = {.b = {[15] = 1}};
 	bool mapped = sl_addr_is4(&p->src) || sl_addr_is4(&p->dst);
+	struct sluice_addr src;
 
-	if (p->src.b[0] == 0xff || mapped)
+	/* Where the stack keeps the link of a link-local address there is nothing on the wire. */
+	if (p->src.b[0] == 0xff || mapped || sl_addr_zone(&p->src) != 0 ||
+	    sl_addr_zone(&p->dst) != 0)
 		return false;
 	if (p->flags & SL_PKT_LOCAL)
 		return true;
 	if (sl_addr_eq(&p->src, &loop) || sl_addr_eq(&p->dst, &loop))
 		return false;
-	return sl_addr_any(&p->src) || !ip_is_local(in->sq, &in->src, p->vrf, &p->src);
+	src = sl_addr_zoned(p->src, p->ifidx + 1u);
+	return sl_addr_any(&p->src) || !ip_is_local(in->sq, &in->src, p->vrf, &src);
 }
 
 /* Multicast that we listen to: all-nodes, and the solicited-node groups of our addresses, tentative
@@ -109,7 +113,9 @@ static bool our_group(struct ip_in *in, const struct ip_pkt *p)
 /* Is it for us? Tentative addresses take neighbour discovery only, which nd.c sees to. */
 static bool dst_ok(struct ip_in *in, const struct ip_pkt *p)
 {
-	if (SL_LIKELY(ip_is_local(in->sq, &in->dst, p->vrf, &p->dst)))
+	struct sluice_addr dst = sl_addr_zoned(p->dst, p->ifidx + 1u);
+
+	if (SL_LIKELY(ip_is_local(in->sq, &in->dst, p->vrf, &dst)))
 		return true;
 	if (p->flags & SL_PKT_LOCAL)
 		return false;
@@ -190,6 +196,7 @@ void ip_input6(struct ip_in *in, struct ip_pkt *p)
 	p->proto = h[6];
 	p->ttl = h[7];
 	if (SL_UNLIKELY(!source_ok(in, p))) {
+		ip_nd_conflict(in, p);
 		ip_drop(sq, p->m, &sq->ctr.ip_in_bad_src);
 		return;
 	}

@@ -11,7 +11,7 @@
 #define NA_SOLICITED 0x40
 #define NA_OVERRIDE 0x20
 
-static struct sluice_addr solicited_node(const struct sluice_addr *a)
+struct sluice_addr ip_solicited_node(const struct sluice_addr *a)
 {
 	struct sluice_addr g = {.b = {0xff, 0x02, [11] = 1, [12] = 0xff}};
 
@@ -59,7 +59,7 @@ void ip_nd_solicit(struct sluice_squeue *sq, uint16_t ifidx, const struct sluice
     const uint8_t *dmac, bool dad)
 {
 	const struct ip_snap *s = sq->ip->snap;
-	struct sluice_addr src = {.q = {0, 0}}, dst = solicited_node(target);
+	struct sluice_addr src = {.q = {0, 0}}, dst = ip_solicited_node(target);
 	uint8_t mac[6] = {0x33, 0x33};
 	bool have = false;
 
@@ -108,7 +108,7 @@ static bool options_ok(const uint8_t *o, uint32_t len, uint8_t want, const uint8
 
 static bool nd_valid(const struct ip_pkt *p, const uint8_t *b, const uint8_t **lla)
 {
-	struct sluice_addr target = rd_addr6(b + 8), group = solicited_node(&target);
+	struct sluice_addr target = rd_addr6(b + 8), group = ip_solicited_node(&target);
 	bool ns = b[0] == NS;
 
 	if (p->ttl != 255 || b[1] != 0 || target.b[0] == 0xff || sl_addr_is4(&target))
@@ -122,11 +122,32 @@ static bool nd_valid(const struct ip_pkt *p, const uint8_t *b, const uint8_t **l
 	return true;
 }
 
+static const struct sluice_addr all_nodes = {.b = {0xff, 0x02, [15] = 1}};
+static const uint8_t all_nodes_mac[6] = {0x33, 0x33, 0, 0, 0, 1};
+
+void ip_nd_announce(struct sluice_squeue *sq, uint16_t ifidx, const struct sluice_addr *a)
+{
+	nd_send(sq, ifidx, all_nodes_mac, a, &all_nodes, NA, NA_OVERRIDE, a);
+}
+
+void ip_nd_conflict(struct ip_in *in, const struct ip_pkt *p)
+{
+	struct sluice_squeue *sq = in->sq;
+	const struct ip_snap *s = sq->ip->snap;
+	int row;
+
+	/* From this link for sure (RFC 4861 3.1), and not our own frame come back. */
+	if (p->proto != PROTO_ICMP6 || p->ttl != 255 || (p->flags & SL_PKT_LOCAL) ||
+	    p->ifidx >= s->cfg.nifs || memcmp(p->smac, s->cfg.ifs[p->ifidx].mac, 6) == 0)
+		return;
+	row = ip_find_addr(s, p->vrf, p->ifidx, &p->src);
+	if (row >= 0 && s->ast[row].state == SLUICE_ADDR_READY)
+		ip_defend(sq, (uint32_t)row, !in->forwarded);
+}
+
 static void ns_input(
     struct ip_in *in, const struct ip_pkt *p, const struct sluice_addr *target, const uint8_t *lla)
 {
-	static const struct sluice_addr all = {.b = {0xff, 0x02, [15] = 1}};
-	static const uint8_t allmac[6] = {0x33, 0x33, 0, 0, 0, 1};
 	struct sluice_squeue *sq = in->sq;
 	const struct ip_snap *s = sq->ip->snap;
 	int row = ip_find_addr(s, p->vrf, p->ifidx, target);
@@ -145,7 +166,7 @@ static void ns_input(
 	if (in->forwarded)
 		return;
 	if (dad)
-		nd_send(sq, p->ifidx, allmac, target, &all, NA, NA_OVERRIDE, target);
+		ip_nd_announce(sq, p->ifidx, target);
 	else
 		nd_send(sq, p->ifidx, lla != NULL ? lla : p->smac, target, &p->src, NA,
 		    NA_SOLICITED | NA_OVERRIDE, target);

@@ -90,6 +90,11 @@ uint32_t ip_pseudo(
 
 	if (sl_addr_is4(s))
 		return sum + sum_bytes(&s->b[12], 4) + sum_bytes(&d->b[12], 4);
+	if (SL_UNLIKELY(s->b[0] == 0xfe || d->b[0] == 0xfe)) { /* as they are on the wire */
+		struct sluice_addr a[2] = {sl_addr_zoned(*s, 0), sl_addr_zoned(*d, 0)};
+
+		return sum + sum_bytes(a, sizeof(a));
+	}
 	return sum + sum_bytes(s, 16) + sum_bytes(d, 16);
 }
 
@@ -144,6 +149,10 @@ void ip_put6(uint8_t *h, const struct sluice_addr *s, const struct sluice_addr *
 	h[7] = hops;
 	memcpy(h + 8, s, 16);
 	memcpy(h + 24, d, 16);
+	if (SL_UNLIKELY(sl_addr_zone(s) != 0))
+		wr16(h + 10, 0);
+	if (SL_UNLIKELY(sl_addr_zone(d) != 0))
+		wr16(h + 26, 0);
 }
 
 /* What the pool will give next to this lcore: of many in flight none is in the cache any more. */
@@ -401,19 +410,18 @@ void sl_flow_send(struct sluice_squeue *sq, struct sl_flow *f, const struct sl_k
 }
 
 /* A flow for one packet; nothing waits. False: counted, m is still the caller's. */
-static bool one_shot(
-    struct sluice_squeue *sq, struct sl_flow *f, const struct sl_key *key, int scope)
+static bool one_shot(struct sluice_squeue *sq, struct sl_flow *f, const struct sl_key *key,
+    int scope, struct sluice_addr *hop)
 {
-	struct sluice_addr hop;
 	struct neigh *n;
 
-	if (ip_route_flow(sq, f, key, &hop, scope) < 0) {
+	if (ip_route_flow(sq, f, key, hop, scope) < 0) {
 		SL_COUNT(sq, ip_out_no_route);
 		return false;
 	}
 	if (f->state != SL_FLOW_NEW)
 		return true;
-	n = ip_neigh_get(sq, f->ifidx, &hop);
+	n = ip_neigh_get(sq, f->ifidx, hop);
 	if (n == NULL || n->state == NEIGH_INCOMPLETE) {
 		SL_COUNT(sq, ip_out_no_neigh);
 		return false;
@@ -429,47 +437,120 @@ void sl_ip_send_stateless(struct sluice_squeue *sq, const struct sl_key *key, st
     uint8_t th_len, uint8_t tos)
 {
 	struct sl_flow f = {.ttl = (uint8_t)sq->tun.ip_ttl, .tos = tos};
+	struct sluice_addr hop;
 
-	if (!one_shot(sq, &f, key, -1)) {
+	if (!one_shot(sq, &f, key, -1, &hop)) {
 		rte_pktmbuf_free(m);
 		return;
 	}
 	sl_flow_send(sq, &f, key, m, th_len, 0);
 }
 
+/* A finished IP packet along a one-shot flow. */
+static void emit(
+    struct sluice_squeue *sq, const struct sl_flow *f, uint32_t vrf, struct rte_mbuf *m)
+{
+	SL_COUNT(sq, ip_out);
+	m->tx_offload = 0;
+	m->ol_flags &= RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL;
+	if (f->state == SL_FLOW_LOCAL) {
+		push_local(sq, vrf, f->ifidx, m);
+		return;
+	}
+	if (f->nh != 0) {
+		struct neigh *n = ip_neigh_at(sq->ip, f->nh & NEIGH_IDX_MASK);
+
+		memcpy(rte_pktmbuf_prepend(m, n->l2len), n->l2, n->l2len);
+		n->used = sq->now;
+	}
+	ip_push(sq, sq->ip->snap->cfg.ifs[f->ifidx].port, m);
+}
+
+/* Header of a fragment: `at` bytes into the payload, id, more to come. RFC 791 3.2, RFC 8200 4.5. */
+static void frag_header(struct rte_mbuf *m, const struct sl_flow *f, const struct sl_key *key,
+    uint8_t proto, uint32_t at, uint32_t id, bool more)
+{
+	uint32_t len = m->pkt_len;
+	uint16_t c;
+	uint8_t *h;
+
+	if (sl_addr_is4(&key->raddr)) {
+		h = (uint8_t *)rte_pktmbuf_prepend(m, IP4_HLEN);
+		put4(h, &key->laddr, &key->raddr, proto, f->tos, f->ttl, len + IP4_HLEN, false);
+		wr16(h + 4, (uint16_t)id);
+		wr16(h + 6, (uint16_t)(at / 8 | (more ? 0x2000u : 0)));
+		c = (uint16_t)~ip_sum_header(h);
+		memcpy(h + 10, &c, 2);
+		return;
+	}
+	h = (uint8_t *)rte_pktmbuf_prepend(m, IP6_HLEN + IP6_FRAG_HLEN);
+	ip_put6(h, &key->laddr, &key->raddr, PROTO_FRAG, f->ttl, len + IP6_FRAG_HLEN);
+	h += IP6_HLEN;
+	h[0] = proto;
+	h[1] = 0;
+	wr16(h + 2, (uint16_t)(at | (more ? 1 : 0)));
+	wr32(h + 4, id);
+}
+
+/*
+ * Longer than the path takes: pieces, copied, as this is rare. All or none, as far as room to
+ * transmit goes. IPv4's ID counts, so that it does not come again soon (RFC 6864 4.3); IPv6's is
+ * random (RFC 7739).
+ */
+static void fragment(struct sluice_squeue *sq, const struct sl_flow *f, const struct sl_key *key,
+    uint8_t proto, uint32_t mtu, struct rte_mbuf *m)
+{
+	bool v4 = sl_addr_is4(&key->raddr);
+	uint32_t step = (mtu - (v4 ? IP4_HLEN : IP6_HLEN + IP6_FRAG_HLEN)) & ~7u, len = m->pkt_len;
+	uint32_t id =
+	    v4 ? sq->ip->frag_id++ * sq->stack->nsq + sq->id : (uint32_t)sl_rng_u64(&sq->rng);
+
+	if (sl_flow_room(sq, f) < (len + step - 1) / step) {
+		ip_drop(sq, m, &sq->ctr.port_tx_ctl_drops);
+		return;
+	}
+	for (uint32_t at = 0; at < len; at += step) {
+		struct rte_mbuf *c =
+		    rte_pktmbuf_copy(m, ip_data_pool(sq), at, RTE_MIN(step, len - at));
+
+		if (c == NULL) {
+			SL_COUNT(sq, port_tx_nomem);
+			break;
+		}
+		SL_COUNT(sq, ip_frag_out);
+		frag_header(c, f, key, proto, at, id, at + step < len);
+		emit(sq, f, key->vrf, c);
+	}
+	rte_pktmbuf_free(m);
+}
+
 void ip_send(struct sluice_squeue *sq, uint32_t vrf, int scope, const struct sluice_addr *src,
     const struct sluice_addr *dst, uint8_t proto, uint8_t tos, struct rte_mbuf *m)
 {
 	struct sl_flow f = {.ttl = (uint8_t)sq->tun.ip_ttl, .tos = tos};
-	struct sl_key key = {.laddr = *src, .raddr = *dst, .vrf = vrf};
-	uint32_t len = m->pkt_len, hl = sl_addr_is4(dst) ? IP4_HLEN : IP6_HLEN;
+	struct sl_key key = {.laddr = sl_addr_zoned(*src, (unsigned int)(scope + 1)),
+	    .raddr = sl_addr_zoned(*dst, (unsigned int)(scope + 1)),
+	    .vrf = vrf};
+	uint32_t len = m->pkt_len, hl = sl_addr_is4(dst) ? IP4_HLEN : IP6_HLEN, mtu;
+	struct sluice_addr hop;
 	uint8_t *h;
 
-	if (!one_shot(sq, &f, &key, scope)) {
+	if (!one_shot(sq, &f, &key, scope, &hop)) {
 		rte_pktmbuf_free(m);
 		return;
 	}
-	if (len + hl > f.mtu) { /* we do not fragment */
-		ip_drop(sq, m, &sq->ctr.icmp_out_limited);
+	mtu = f.mtu;
+	/* Nobody keeps a path MTU for these; off the link, what every IPv6 link takes (RFC 8201 4). */
+	if (hl == IP6_HLEN && f.state != SL_FLOW_LOCAL && !sl_addr_eq(&hop, dst))
+		mtu = RTE_MIN(mtu, (uint32_t)IP6_MIN_MTU);
+	if (len + hl > mtu) {
+		fragment(sq, &f, &key, proto, mtu, m);
 		return;
 	}
-	SL_COUNT(sq, ip_out);
-	m->tx_offload = 0;
-	m->ol_flags &= RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL;
 	h = (uint8_t *)rte_pktmbuf_prepend(m, (uint16_t)hl);
 	if (hl == IP4_HLEN)
 		put4(h, src, dst, proto, tos, f.ttl, len + hl, true);
 	else
 		ip_put6(h, src, dst, proto, f.ttl, len);
-	if (f.state == SL_FLOW_LOCAL) {
-		push_local(sq, vrf, f.ifidx, m);
-		return;
-	}
-	if (f.nh != 0) {
-		struct neigh *n = ip_neigh_at(sq->ip, f.nh & NEIGH_IDX_MASK);
-
-		memcpy(rte_pktmbuf_prepend(m, n->l2len), n->l2, n->l2len);
-		n->used = sq->now;
-	}
-	ip_push(sq, sq->ip->snap->cfg.ifs[f.ifidx].port, m);
+	emit(sq, &f, vrf, m);
 }

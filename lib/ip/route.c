@@ -4,6 +4,12 @@
  * then address; runs of one length are searched by halves, longest first, so a lookup costs
  * (lengths in use) x log(routes of that length). Connections cache the result: a lookup happens
  * once per connection and change of the configuration.
+ *
+ * Not rte_fib, which the same routes were measured against (test/bench/bench_routes.c; 10, 1,000
+ * and 100,000 IPv4 routes): the array takes 55, 138 and 675 ns a lookup and 40 bytes a route, and
+ * a snapshot of it is made in 25 ms at most; rte_fib takes 5 to 36 ns, but 64 MiB and more of EAL
+ * memory for each VRF and squeue, and 155 ms to fill. At one lookup per connection the difference
+ * is not to be seen, the memory is.
  */
 #include "ip_priv.h"
 
@@ -16,11 +22,6 @@ static bool is_loopback(const struct sluice_addr *a)
 	if (sl_addr_is4(a))
 		return a->b[12] == 127;
 	return a->q[0] == 0 && a->w[2] == 0 && a->w[3] == htonl(1);
-}
-
-static bool is_linklocal6(const struct sluice_addr *a)
-{
-	return a->b[0] == 0xfe && (a->b[1] & 0xc0) == 0x80;
 }
 
 bool sl_ip_is_local(struct sluice_squeue *sq, uint32_t vrf, const struct sluice_addr *a)
@@ -83,15 +84,12 @@ bool ip_on_link(const struct ip_snap *s, uint16_t ifidx, const struct sluice_add
 {
 	const struct sl_cfg_route *r;
 
-	if (!sl_addr_is4(a) && is_linklocal6(a))
+	if (!sl_addr_is4(a) && sl_addr_linklocal6(a))
 		return true;
 	r = ip_route(s, s->cfg.ifs[ifidx].vrf, a);
 	if (r != NULL && r->ifidx == ifidx && sl_addr_any(&r->via))
 		return true;
-	for (uint32_t i = 0; i < s->cfg.nroutes; i++) /* a gateway named by a route */
-		if (s->cfg.routes[i].ifidx == ifidx && sl_addr_eq(&s->cfg.routes[i].via, a))
-			return true;
-	return false;
+	return ip_is_gateway(s, ifidx, a);
 }
 
 bool sl_ip_is_broadcast(struct sluice_squeue *sq, uint32_t vrf, const struct sluice_addr *a)
@@ -113,7 +111,7 @@ bool sl_ip_is_broadcast(struct sluice_squeue *sq, uint32_t vrf, const struct slu
 /* RFC 6724 scopes, as far as TCP meets them: 2 link, 5 site (ULA counts as global), 14 global. */
 static unsigned int scope6(const struct sluice_addr *a)
 {
-	return is_linklocal6(a) || is_loopback(a) ? 2 : 14;
+	return sl_addr_linklocal6(a) || is_loopback(a) ? 2 : 14;
 }
 
 static unsigned int common_bits(const struct sluice_addr *a, const struct sluice_addr *b)
@@ -146,7 +144,8 @@ int sl_ip_source(
 	const struct ip_snap *s = sq->ip->snap;
 	const struct sl_cfg_addr *best = NULL;
 	const struct sl_cfg_route *r = NULL;
-	bool v4 = sl_addr_is4(dst), ll = !v4 && is_linklocal6(dst);
+	bool v4 = sl_addr_is4(dst), ll = !v4 && sl_addr_linklocal6(dst);
+	int link = (int)sl_addr_zone(dst) - 1;
 
 	if (sl_ip_is_local(sq, vrf, dst)) { /* rule 1 */
 		*src = *dst;
@@ -156,6 +155,7 @@ int sl_ip_source(
 		r = ip_route(s, vrf, dst);
 		if (r == NULL)
 			return -ENETUNREACH;
+		link = r->ifidx;
 	}
 	for (uint32_t i = 0; i < s->cfg.naddrs; i++) {
 		const struct sl_cfg_addr *a = &s->cfg.addrs[i];
@@ -164,25 +164,28 @@ int sl_ip_source(
 		    s->ast[i].state != SLUICE_ADDR_READY || (ll && !a->linklocal))
 			continue;
 		/* A link-local source only reaches its own link. */
-		if (a->linklocal && r != NULL && a->ifidx != r->ifidx)
+		if (a->linklocal && link >= 0 && a->ifidx != link)
 			continue;
 		if (best == NULL || better(s, a, best, dst, r != NULL ? r->ifidx : -1))
 			best = a;
 	}
 	if (best == NULL)
 		return -EADDRNOTAVAIL;
-	*src = best->addr;
+	*src = sl_addr_zoned(best->addr, best->ifidx + 1u);
 	return 0;
 }
 
 /* ---- flows ---- */
 
-/* The interface of a link-local destination: what the caller knows, else that of the source
- * address. */
+/* The interface of a link-local or multicast destination: its own, what the caller knows, else that
+ * of the source address. */
 static int link_scope(const struct ip_snap *s, const struct sl_key *key, int scope)
 {
+	unsigned int zone = sl_addr_zone(&key->raddr);
 	int row;
 
+	if (zone != 0)
+		return (int)zone - 1;
 	if (scope >= 0)
 		return scope;
 	row = ip_find_addr(s, key->vrf, -1, &key->laddr);
@@ -202,7 +205,7 @@ int ip_route_flow(struct sluice_squeue *sq, struct sl_flow *f, const struct sl_k
 	int ifidx;
 
 	f->nh = 0;
-	*hop = key->raddr;
+	*hop = sl_addr_zoned(key->raddr, 0);
 	if (sl_ip_is_local(sq, key->vrf, &key->raddr)) {
 		int row = ip_find_addr(s, key->vrf, -1, &key->raddr);
 
@@ -218,7 +221,7 @@ int ip_route_flow(struct sluice_squeue *sq, struct sl_flow *f, const struct sl_k
 	if (is_loopback(&key->laddr)) /* RFC 1122 3.2.1.3 (g): never outside of a host */
 		return -ENETUNREACH;
 	if (!sl_addr_is4(&key->raddr) &&
-	    (is_linklocal6(&key->raddr) || sl_addr_multicast(&key->raddr))) {
+	    (sl_addr_linklocal6(&key->raddr) || sl_addr_multicast(&key->raddr))) {
 		ifidx = link_scope(s, key, scope);
 		if (ifidx < 0)
 			return -ENETUNREACH;

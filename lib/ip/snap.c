@@ -71,6 +71,38 @@ static void build_routes(struct ip_snap *s)
 	}
 }
 
+static int gateway_cmp(const void *pa, const void *pb)
+{
+	const struct ip_gateway *a = pa, *b = pb;
+
+	if (a->ifidx != b->ifidx)
+		return a->ifidx < b->ifidx ? -1 : 1;
+	return memcmp(&a->addr, &b->addr, sizeof(a->addr));
+}
+
+static void build_gateways(struct ip_snap *s)
+{
+	struct ip_gateway *g = s->gateways;
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < s->cfg.nroutes; i++)
+		if (!sl_addr_any(&s->cfg.routes[i].via))
+			g[n++] = (struct ip_gateway){s->cfg.routes[i].via, s->cfg.routes[i].ifidx};
+	if (n > 0)
+		qsort(g, n, sizeof(*g), gateway_cmp);
+	for (uint32_t i = 0; i < n; i++)
+		if (s->ngateways == 0 || gateway_cmp(&g[s->ngateways - 1], &g[i]) != 0)
+			g[s->ngateways++] = g[i];
+}
+
+bool ip_is_gateway(const struct ip_snap *s, uint16_t ifidx, const struct sluice_addr *a)
+{
+	struct ip_gateway want = {*a, ifidx};
+
+	return s->ngateways > 0 &&
+	       bsearch(&want, s->gateways, s->ngateways, sizeof(want), gateway_cmp) != NULL;
+}
+
 static void build_hashes(struct ip_snap *s)
 {
 	const struct sl_cfg *c = &s->cfg;
@@ -122,7 +154,7 @@ struct sl_cfg *sl_cfg_copy(const struct sl_cfg *c)
 	    c->nneighs * sizeof(*c->neighs), c->nvrfs * sizeof(*c->vrfs),
 	    c->naddrs * sizeof(struct ip_addr_st), nah * sizeof(uint32_t),
 	    c->naddrs * sizeof(uint32_t), nih * sizeof(uint16_t),
-	    c->nroutes * sizeof(struct ip_rgroup)};
+	    c->nroutes * sizeof(struct ip_rgroup), c->nroutes * sizeof(struct ip_gateway)};
 	size_t total = 0;
 	struct ip_snap *s;
 	char *p;
@@ -146,7 +178,9 @@ struct sl_cfg *sl_cfg_copy(const struct sl_cfg *c)
 	s->ifhash = carve(&p, sizes[9]);
 	s->ifhash_mask = nih - 1;
 	s->rgroups = carve(&p, sizes[10]);
+	s->gateways = carve(&p, sizes[11]);
 	build_routes(s);
+	build_gateways(s);
 	build_hashes(s);
 	return &s->cfg;
 }
@@ -169,7 +203,18 @@ int ip_find_if(const struct ip_snap *s, unsigned int port, uint16_t v0, uint16_t
 
 int ip_find_addr(const struct ip_snap *s, uint32_t vrf, int ifidx, const struct sluice_addr *a)
 {
-	uint32_t h = addr_hash(vrf, a);
+	unsigned int zone = sl_addr_zone(a);
+	struct sluice_addr plain;
+	uint32_t h;
+
+	if (SL_UNLIKELY(zone != 0)) {
+		if (ifidx >= 0 && (unsigned int)ifidx + 1 != zone)
+			return -1;
+		ifidx = (int)zone - 1;
+		plain = sl_addr_zoned(*a, 0);
+		a = &plain;
+	}
+	h = addr_hash(vrf, a);
 
 	for (;; h++) {
 		uint32_t i = s->ahash[h & s->ahash_mask];

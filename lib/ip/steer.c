@@ -21,9 +21,12 @@ unsigned int sl_steer(struct sluice_squeue *sq, unsigned int port, const struct 
 	if (nsq == 1)
 		return 0;
 	if (!by_software(sq, port)) {
+		struct sluice_addr from = sl_addr_zoned(key->raddr, 0),
+				   to = sl_addr_zoned(key->laddr, 0);
+
 		d = &sq->port[port].drv;
 		q = d->ops->steer != NULL
-			? d->ops->steer(d->ctx, &key->raddr, &key->laddr, key->rport, key->lport)
+			? d->ops->steer(d->ctx, &from, &to, key->rport, key->lport)
 			: -1;
 		if (q >= 0)
 			return (unsigned int)q % nsq;

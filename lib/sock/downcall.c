@@ -48,6 +48,8 @@ static int parse_sockaddr(int family, const struct sockaddr *sa, socklen_t len, 
 		memcpy(r->addr.b, &in6.sin6_addr, sizeof(r->addr));
 		r->port = in6.sin6_port;
 		r->scope = in6.sin6_scope_id;
+		if (sl_addr_zone(&r->addr) != 0) /* no such address: RFC 4291 2.5.6 */
+			return -EINVAL;
 	}
 	return 0;
 }
@@ -62,7 +64,10 @@ static void fill_sockaddr(
 	socklen_t full = sizeof(in);
 
 	if (family == AF_INET6) {
-		memcpy(&in6.sin6_addr, a->b, sizeof(a->b));
+		struct sluice_addr plain = sl_addr_zoned(*a, 0);
+
+		memcpy(&in6.sin6_addr, plain.b, sizeof(plain.b));
+		in6.sin6_scope_id = sl_addr_zone(a);
 		from = &in6;
 		full = sizeof(in6);
 	}
@@ -414,8 +419,18 @@ static int op_activate(struct sluice_squeue *sq, struct sl_conn *c, const struct
 
 static int op_bind(struct sluice_squeue *sq, struct sl_conn *c, const struct remote *r)
 {
-	if (r != NULL)
-		return sl_tcp_do_bind(sq, c, &r->addr, r->port);
+	if (r != NULL) {
+		struct sluice_addr a = r->addr;
+
+		if (sl_addr_linklocal6(&a)) {
+			int zone = sl_ip_zone(sq, c->key.vrf, &a, r->scope);
+
+			if (zone < 0)
+				return zone == -EINVAL ? -EINVAL : -EADDRNOTAVAIL;
+			a = sl_addr_zoned(a, (unsigned int)zone);
+		}
+		return sl_tcp_do_bind(sq, c, &a, r->port);
+	}
 	if (c->state != SLUICE_BOUND)
 		return -EINVAL;
 	sl_tcp_do_unbind(sq, c);

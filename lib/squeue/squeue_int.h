@@ -83,7 +83,6 @@ struct sl_pub {
 	_Atomic uint32_t sndbuf; /* bytes */
 	uint16_t lport, rport;   /* network order; under seq, like the addresses */
 	struct sluice_addr laddr, raddr;
-	uint32_t scope;
 };
 
 struct sl_door {

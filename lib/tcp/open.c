@@ -195,6 +195,26 @@ static int set_remote(
 	return 0;
 }
 
+/* A link-local destination lies on the link that the scope names, else on that of the local address,
+ * else on the only one there is. */
+static int set_zone(struct sluice_squeue *sq, struct sl_conn *c, uint32_t scope)
+{
+	unsigned int ours = sl_addr_zone(&c->key.laddr);
+	int zone;
+
+	if (!sl_addr_linklocal6(&c->key.raddr))
+		return 0;
+	if (scope == 0)
+		scope = ours;
+	zone = sl_ip_zone(sq, c->key.vrf, &c->key.raddr, scope);
+	if (zone < 0)
+		return zone;
+	if (ours != 0 && ours != (unsigned int)zone)
+		return -EINVAL;
+	c->key.raddr = sl_addr_zoned(c->key.raddr, (unsigned int)zone);
+	return 0;
+}
+
 /* Address n of the pool that begins at first: addition to the low 32 bits, as a prefix counts. */
 static struct sluice_addr pool_addr(const struct sluice_addr *first, uint32_t n)
 {
@@ -395,9 +415,8 @@ int sl_tcp_do_connect(struct sluice_squeue *sq, struct sl_conn *c, const struct 
 	if (rc < 0)
 		return rc;
 	rc = set_remote(sq, c, a, port);
-	/* A link-local destination leaves by the interface that the scope names. */
-	if (rc == 0 && scope != 0 && scope <= SL_IP_MAX_IFS)
-		c->flow.ifidx = (uint16_t)scope;
+	if (rc == 0)
+		rc = set_zone(sq, c, scope);
 	if (rc == 0)
 		rc = set_local(sq, c);
 	if (rc == 0)

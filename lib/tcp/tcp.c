@@ -202,7 +202,6 @@ struct sl_conn *sl_conn_alloc(struct sluice_squeue *sq, int family, uint32_t vrf
 	d = sl_conn_door(sq, c);
 	(void)sl_door_open(sq, idx);
 	__atomic_store_n(&d->pub.family, (uint8_t)family, __ATOMIC_RELAXED);
-	d->pub.scope = 0;
 	atomic_store_explicit(&d->pub.nodelay, sq->tun.tcp_nodelay != 0, memory_order_relaxed);
 	atomic_store_explicit(&d->pub.shut, 0, memory_order_relaxed);
 	atomic_store_explicit(&d->pub.connid, 0, memory_order_relaxed);

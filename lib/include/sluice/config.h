@@ -41,6 +41,9 @@ struct sluice_if_params {
 SLUICE_API int sluice_vrf_add(struct sluice_txn *t, uint32_t vrf);
 SLUICE_API int sluice_vrf_del(struct sluice_txn *t, uint32_t vrf);
 SLUICE_API int sluice_if_add(struct sluice_txn *t, const struct sluice_if_params *p);
+/** Number of an interface, 1 or more: what sin6_scope_id means. Stable while the interface lives.
+ * -ENOENT; -EBUSY while a transaction is open. Control thread. */
+SLUICE_API int sluice_if_index(struct sluice_stack *st, const char *name);
 SLUICE_API int sluice_if_del(struct sluice_txn *t, const char *name);
 /**
  * Address of an interface: "10.0.0.1/24", "2001:db8::1/64". on_prefix: every address of the prefix

@@ -97,8 +97,11 @@ SLUICE_API bool sluice_upcall_may_follow(enum sluice_upcall last, enum sluice_up
 
 /* ---- downcalls ---- */
 
-/** Addresses are struct sockaddr_in / sockaddr_in6; sin6_scope_id is the interface of link-local
- * ones. */
+/**
+ * Addresses are struct sockaddr_in / sockaddr_in6. sin6_scope_id is the interface of a link-local
+ * address (sluice_if_index), in both directions; 0 means the only interface of the VRF that has a
+ * link-local address, and is -EINVAL when there are several. For other addresses it does not matter.
+ */
 
 /**
  * A connection in IDLE. squeue: where it is born, or -1: the caller's own, else round robin.

@@ -56,6 +56,8 @@
 	X(nd_in, "neighbour discovery packets") \
 	X(nd_in_bad, "neighbour discovery packets that RFC 4861 tells to discard") \
 	X(nd_out, "neighbour discovery packets sent") \
+	X(mld_in, "multicast listener queries (MLD)") \
+	X(mld_out, "multicast listener reports sent") \
 	X(neigh_created, "neighbour entries made") \
 	X(neigh_failed, "neighbours that did not answer") \
 	X(neigh_full, "neighbour entries refused or evicted: table full") \
@@ -75,6 +77,8 @@
 	X(ip_frag_in, "fragments received") \
 	X(ip_frag_ok, "packets reassembled") \
 	X(ip_frag_drops, "fragments dropped: bad, timed out, or no room") \
+	X(ip_frag_expired, "of these, fragments whose packet did not become whole in ip.frag_ttl") \
+	X(ip_frag_out, "fragments sent (of what is not TCP)") \
 	X(ip_out, "packets built") \
 	X(ip_out_local, "packets delivered to this stack itself") \
 	X(ip_out_no_route, "packets not sent: no route") \

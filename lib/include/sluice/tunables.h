@@ -40,6 +40,7 @@
 	X(ip_defend_interval, "ip.defend_interval", R, "ns", SLUICE_MS(1), SLUICE_SEC(3600), SLUICE_SEC(10), "shortest time between defences of one address (RFC 5227)") \
 	X(ip_frag_max, "ip.frag_max", S, "packets", 0, 65536, 256, "packets in reassembly per squeue; 0 drops all fragments") \
 	X(ip_frag_ttl, "ip.frag_ttl", S, "ns", SLUICE_MS(10), SLUICE_SEC(120), SLUICE_SEC(15), "time a packet may stay in reassembly") \
+	X(ip_mld, "ip.mld", R, "0 or 1", 0, 1, 1, "tell switches and routers which multicast groups are listened to (MLD, RFC 3810)") \
 	X(ip_icmp_rate, "ip.icmp_rate", R, "per second", 0, 1000000, 1000, "ICMP errors sent, per squeue") \
 	X(ip_echo_rate, "ip.echo_rate", R, "per second", 0, 10000000, 100000, "echo replies sent, per squeue") \
 	X(ip_loop_max, "ip.loop_max", R, "packets", 16, 1048576, 4096, "packets waiting for delivery to ourselves, per squeue") \

@@ -78,6 +78,8 @@ struct ipt *ipt_new(uint32_t caps, unsigned int nsq)
 	t->st.sq[0] = &t->sq;
 	sluice_tunables_default(&t->sq.tun);
 	t->sq.tun.ip_dad_probes = 0;
+	t->sq.tun.ip_mld = 0;
+	sl_rng_seed(&t->sq.rng, 1, 0);
 	t->sq.now = SLUICE_SEC(100);
 	sl_wheel_init(&t->sq.wheel, t->sq.now);
 	t->sq.nports = 2;

@@ -71,10 +71,38 @@ static void test_lpm(void **state)
 	assert_true(hits > 1000);
 }
 
+/* Who is on the link: by an on-link route, or as a gateway; many routes do not make it slow. */
+static void test_on_link(void **state)
+{
+	struct ipt *t = ipt_new(0, 1);
+	struct sluice_addr a;
+	char p[32];
+
+	ipt_if(t, 0, SLUICE_VLAN_NONE, SLUICE_VLAN_NONE, 0);
+	ipt_if(t, 1, SLUICE_VLAN_NONE, SLUICE_VLAN_NONE, 0);
+	ipt_addr_add(t, 0, "10.0.0.1", 24);
+	for (int i = 0; i < 1000; i++) {
+		snprintf(p, sizeof(p), "20.%d.%d.0", i / 256, i % 256);
+		ipt_route_add(t, 0, p, 24, i % 2 == 0 ? "172.16.0.1" : "10.0.0.254", i % 2 == 0);
+	}
+	ipt_config(t);
+	assert_int_equal(t->sq.ip->snap->ngateways, 2);
+	a = ipt_addr("10.0.0.77");
+	assert_true(ip_on_link(t->sq.ip->snap, 0, &a));
+	assert_false(ip_on_link(t->sq.ip->snap, 1, &a));
+	a = ipt_addr("172.16.0.1");
+	assert_true(ip_on_link(t->sq.ip->snap, 1, &a));
+	assert_false(ip_on_link(t->sq.ip->snap, 0, &a));
+	a = ipt_addr("172.16.0.2");
+	assert_false(ip_on_link(t->sq.ip->snap, 1, &a));
+	ipt_free(t);
+}
+
 static void expect_source(struct ipt *t, uint32_t vrf, const char *dst, const char *src)
 {
 	struct sluice_addr d = ipt_addr(dst), want = ipt_addr(src), got;
 
+	want = sl_addr_zoned(want, 1); /* a link-local source says its link: the first interface */
 	assert_int_equal(sl_ip_source(&t->sq, vrf, &d, &got), 0);
 	assert_true(sl_addr_eq(&got, &want));
 }
@@ -139,8 +167,9 @@ static void test_pmtu(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_lpm), cmocka_unit_test(test_source), cmocka_unit_test(test_pmtu)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_lpm),
+	    cmocka_unit_test(test_on_link), cmocka_unit_test(test_source),
+	    cmocka_unit_test(test_pmtu)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
