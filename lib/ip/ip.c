@@ -184,7 +184,8 @@ static bool tcp_cksum_ok(const struct ip_pkt *p)
 {
 	uint64_t l4 = p->m->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK;
 
-	if (p->trusted || l4 == RTE_MBUF_F_RX_L4_CKSUM_GOOD)
+	/* Also NONE, which has this bit: the data is sound, only the sum was not written (virtio). */
+	if (p->trusted || (l4 & RTE_MBUF_F_RX_L4_CKSUM_GOOD))
 		return true;
 	if (l4 == RTE_MBUF_F_RX_L4_CKSUM_BAD)
 		return false;

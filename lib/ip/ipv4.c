@@ -83,7 +83,7 @@ static bool header_ok(struct ip_in *in, struct ip_pkt *p, uint32_t *hl, uint32_t
 	    !ip_pull(sq, &p->m, p->off + *hl))
 		goto bad;
 	if (!p->trusted && !(p->reasm && !(p->flags & SL_PKT_LOCAL)) &&
-	    ipc != RTE_MBUF_F_RX_IP_CKSUM_GOOD &&
+	    !(ipc & RTE_MBUF_F_RX_IP_CKSUM_GOOD) &&
 	    (ipc == RTE_MBUF_F_RX_IP_CKSUM_BAD || ip_sum_mbuf(p->m, p->off, *hl, 0) != 0xffff)) {
 		ip_drop(sq, p->m, &sq->ctr.ip_in_bad_cksum);
 		return false;
@@ -122,7 +122,7 @@ bool ip_fast4(struct ip_in *in, struct rte_mbuf *m, uint32_t caps)
 	if (memcmp(e, f->mac, 6) != 0 || h[0] != 0x45 || (rd16(h + 6) & 0x3fff) != 0 ||
 	    h[9] != PROTO_TCP || total + ETH_HLEN > m->data_len || hl < 20 || IP4_HLEN + hl > total)
 		return false;
-	if (!trusted && ipc != RTE_MBUF_F_RX_IP_CKSUM_GOOD &&
+	if (!trusted && !(ipc & RTE_MBUF_F_RX_IP_CKSUM_GOOD) &&
 	    (ipc == RTE_MBUF_F_RX_IP_CKSUM_BAD || ip_sum_header(h) != 0xffff))
 		return false;
 	if (in->npkts == SL_BURST)
@@ -138,7 +138,7 @@ bool ip_fast4(struct ip_in *in, struct rte_mbuf *m, uint32_t caps)
 		return false;
 	if (sq->stack->nsq > 1 && !in->forwarded && ip_elsewhere(sq, in->port, &o->key, &to))
 		return false;
-	if (!trusted && l4c != RTE_MBUF_F_RX_L4_CKSUM_GOOD &&
+	if (!trusted && !(l4c & RTE_MBUF_F_RX_L4_CKSUM_GOOD) &&
 	    (l4c == RTE_MBUF_F_RX_L4_CKSUM_BAD ||
 		ip_sum_mbuf(m, ETH_HLEN + IP4_HLEN, total - IP4_HLEN,
 		    ip_pseudo(&o->key.raddr, &o->key.laddr, PROTO_TCP, total - IP4_HLEN)) !=

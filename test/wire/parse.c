@@ -412,6 +412,7 @@ static const struct {
     {"source-quench", {4, 0}, {100, 0}},
     {"redirect", {5, 0}, {137, 0}},
     {"time-exceeded", {11, 0}, {3, 0}},
+    {"reassembly-time-exceeded", {11, 1}, {3, 1}},
     {"parameter-problem", {12, 0}, {4, 0}},
 };
 

@@ -155,6 +155,33 @@ static void test_ext_headers(void **state)
 	ipt_free(t);
 }
 
+/* What a virtual port says of a packet whose checksums nobody wrote: the data is sound. */
+static void test_cksum_none(void **state)
+{
+	struct ipt *t = start(0, 1);
+	const char *src[] = {"10.0.0.2", "2001:db8::2"}, *dst[] = {"10.0.0.1", "2001:db8::1"};
+	uint8_t b[256];
+
+	for (int i = 0; i < 2; i++) {
+		uint32_t n = ipt_tcp(b, src[i], dst[i], 1, 2, 30);
+		uint64_t fl[] = {RTE_MBUF_F_RX_L4_CKSUM_NONE | RTE_MBUF_F_RX_IP_CKSUM_NONE,
+		    RTE_MBUF_F_RX_L4_CKSUM_BAD, 0};
+
+		b[14 + (i == 0 ? 20 : 40) + 16] ^= 0x55;
+		if (i == 0)
+			b[14 + 10] ^= 0x55;
+		for (int k = 0; k < 3; k++) {
+			struct rte_mbuf *m = tp_exact(t->mp, b, (uint16_t)n, 0);
+
+			m->ol_flags = fl[k];
+			sl_ip_input(&t->sq, 0, &m, 1, false);
+			assert_int_equal(t->nin, i + 1);
+		}
+	}
+	assert_int_equal(t->sq.ctr.tcp_in_bad_cksum + t->sq.ctr.ip_in_bad_cksum, 4);
+	ipt_free(t);
+}
+
 static void test_echo(void **state)
 {
 	struct ipt *t = start(CAPS, 1);
@@ -520,10 +547,11 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_tcp_in),
 	    cmocka_unit_test(test_split_headers), cmocka_unit_test(test_malformed),
-	    cmocka_unit_test(test_ext_headers), cmocka_unit_test(test_echo),
-	    cmocka_unit_test(test_icmp_errors), cmocka_unit_test(test_refuse_and_foreign),
-	    cmocka_unit_test(test_vlan), cmocka_unit_test(test_output),
-	    cmocka_unit_test(test_local), cmocka_unit_test(test_steer), cmocka_unit_test(test_l3),
+	    cmocka_unit_test(test_ext_headers), cmocka_unit_test(test_cksum_none),
+	    cmocka_unit_test(test_echo), cmocka_unit_test(test_icmp_errors),
+	    cmocka_unit_test(test_refuse_and_foreign), cmocka_unit_test(test_vlan),
+	    cmocka_unit_test(test_output), cmocka_unit_test(test_local),
+	    cmocka_unit_test(test_steer), cmocka_unit_test(test_l3),
 	    cmocka_unit_test(test_mutations)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
