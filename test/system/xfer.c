@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <netinet/tcp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -23,6 +24,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #include <rte_eal.h>
 #include <rte_ethdev.h>
@@ -42,6 +44,7 @@ struct xfer {
 	struct sockaddr_storage peer; /* of --connect */
 	uint16_t listen;
 	uint64_t keepalive; /* seconds, 0: off */
+	uint64_t linger;    /* ms */
 	bool sending;
 	const uint8_t *map; /* file to send */
 	int fd;             /* file to receive into */
@@ -383,6 +386,7 @@ static void parse_options(struct xfer *x, struct sluice_tunables *t, int argc, c
 	    {"send", required_argument, NULL, 's'},
 	    {"recv", required_argument, NULL, 'r'},
 	    {"keepalive", required_argument, NULL, 'k'},
+	    {"linger", required_argument, NULL, 'L'},
 	    {"tunable", required_argument, NULL, 't'},
 	    {NULL, 0, NULL, 0},
 	};
@@ -408,6 +412,9 @@ static void parse_options(struct xfer *x, struct sluice_tunables *t, int argc, c
 			break;
 		case 'k':
 			x->keepalive = strtoull(optarg, NULL, 10);
+			break;
+		case 'L':
+			x->linger = strtoull(optarg, NULL, 10);
 			break;
 		case 't':
 			set_tunable(t, optarg);
@@ -466,6 +473,26 @@ static void configure(struct xfer *x, unsigned int port)
 		die("configuration: %s", why);
 }
 
+static uint64_t clock_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+/* The port goes with the process, and what is under way on a port of shared memory with it: a peer
+ * of our own may still need an answer. */
+static void linger(const struct xfer *x)
+{
+	uint64_t end = clock_ns() + x->linger * 1000000;
+
+	while (clock_ns() < end) {
+		sluice_squeue_poll(sluice_squeue(x->st, 0), clock_ns(), 0);
+		sched_yield();
+	}
+}
+
 int main(int argc, char **argv)
 {
 	struct xfer x = {0};
@@ -511,6 +538,7 @@ int main(int argc, char **argv)
 	configure(&x, (unsigned int)port);
 
 	check(sluice_squeue_run(sluice_squeue(x.st, 0), SLUICE_IDLE_YIELD, &stop, NULL), "run");
+	linger(&x);
 	sluice_squeue_release(sluice_squeue(x.st, 0));
 
 	sluice_counters_sum(x.st, &c);
