@@ -228,21 +228,25 @@ static struct rte_mbuf *impair_copy(
 	return c;
 }
 
-/* Returns the corrupted copy (the original is freed), or the original when there is nothing to
- * corrupt or no memory. */
-static struct rte_mbuf *impair_corrupt(struct impair *im, struct impair_q *q, struct rte_mbuf *m)
+/* Where a frame may be cut: behind the Ethernet header, or behind the first byte. */
+static uint32_t impair_least(const struct impair *im)
 {
-	uint32_t first = impair_first(im), off;
-	struct rte_mbuf *c, *seg;
-	uint64_t bit;
+	return im->l3 ? 1 : RTE_ETHER_HDR_LEN;
+}
 
-	if (m->pkt_len <= first)
+/* Returns the copy with one bit flipped (the original is freed), or the original when there is no
+ * such bit or no memory. */
+static struct rte_mbuf *impair_corrupt(
+    struct impair *im, struct impair_q *q, struct rte_mbuf *m, uint64_t bit)
+{
+	struct rte_mbuf *c, *seg;
+	uint64_t off = bit / 8;
+
+	if (off < impair_first(im) || off >= m->pkt_len)
 		return m;
-	bit = sl_rng_below(&q->rng, (uint64_t)(m->pkt_len - first) * 8);
 	c = impair_copy(im, q, m, UINT32_MAX);
 	if (!c)
 		return m;
-	off = first + (uint32_t)(bit / 8);
 	for (seg = c; off >= seg->data_len; seg = seg->next)
 		off -= seg->data_len;
 	*rte_pktmbuf_mtod_offset(seg, uint8_t *, off) ^= (uint8_t)(1u << (bit % 8));
@@ -251,16 +255,15 @@ static struct rte_mbuf *impair_corrupt(struct impair *im, struct impair_q *q, st
 	return c;
 }
 
-/* Likewise: cut behind the Ethernet header (or behind the first byte), at least one byte is lost.
- */
-static struct rte_mbuf *impair_truncate(struct impair *im, struct impair_q *q, struct rte_mbuf *m)
+/* Likewise: the first `len` bytes stay, at least one is lost. */
+static struct rte_mbuf *impair_truncate(
+    struct impair *im, struct impair_q *q, struct rte_mbuf *m, uint32_t len)
 {
-	uint32_t min = im->l3 ? 1 : RTE_ETHER_HDR_LEN;
 	struct rte_mbuf *c;
 
-	if (m->pkt_len <= min)
+	if (len < impair_least(im) || len >= m->pkt_len)
 		return m;
-	c = impair_copy(im, q, m, min + (uint32_t)sl_rng_below(&q->rng, m->pkt_len - min));
+	c = impair_copy(im, q, m, len);
 	if (!c)
 		return m;
 	rte_pktmbuf_free(m);
@@ -287,41 +290,64 @@ static bool impair_lost(struct impair *im, struct impair_q *q, uint64_t now)
 	return lost;
 }
 
-/* When a packet leaves that came now; in-order packets push `last` on. */
-static uint64_t impair_when(struct impair *im, struct impair_q *q, uint64_t now)
+/* Chance decides; what cannot be done to this packet is not drawn. */
+static void impair_draw(
+    struct impair *im, struct impair_q *q, const struct rte_mbuf *m, struct sluice_impair_fate *f)
 {
 	const struct sluice_impair_params *p = &im->p;
-	uint64_t at = now + p->delay;
+	uint32_t len = m->pkt_len, first = impair_first(im), least = impair_least(im);
+	bool corrupt, cut;
 
+	f->delay = p->delay;
 	if (p->jitter)
-		at += sl_rng_below(&q->rng, p->jitter + 1);
-	if (sl_rng_ppm(&q->rng, p->reorder_ppm)) {
+		f->delay += sl_rng_below(&q->rng, p->jitter + 1);
+	f->hold = sl_rng_ppm(&q->rng, p->reorder_ppm)
+		      ? (p->reorder_delay ? p->reorder_delay : IMPAIR_REORDER_DEFAULT)
+		      : 0;
+	f->flip = -1;
+	f->cut = 0;
+	corrupt = sl_rng_ppm(&q->rng, p->corrupt_ppm);
+	cut = sl_rng_ppm(&q->rng, p->truncate_ppm);
+	if (!(corrupt || cut) || impair_exempt(im, m))
+		return;
+	if (cut && len > least)
+		f->cut = len = least + (uint32_t)sl_rng_below(&q->rng, len - least);
+	if (corrupt && len > first)
+		f->flip = (int64_t)first * 8 +
+			  (int64_t)sl_rng_below(&q->rng, (uint64_t)(len - first) * 8);
+}
+
+/* When a packet leaves that came now; in-order packets push `last` on. */
+static uint64_t impair_when(struct impair_q *q, const struct sluice_impair_fate *f, uint64_t now)
+{
+	uint64_t at = now + f->delay;
+
+	at = at > q->last ? at : q->last;
+	if (f->hold) {
 		sl_ctr_add(&q->st.reordered, 1);
-		at = at > q->last ? at : q->last;
-		return at + (p->reorder_delay ? p->reorder_delay : IMPAIR_REORDER_DEFAULT);
+		return at + f->hold;
 	}
-	q->last = at > q->last ? at : q->last;
-	return q->last;
+	q->last = at;
+	return at;
 }
 
 /* One packet, or one of a pair of doubles, on its way into the heap. */
-static void impair_one(struct impair *im, struct impair_q *q, struct rte_mbuf *m, uint64_t now)
+static void impair_one(struct impair *im, struct impair_q *q, struct rte_mbuf *m,
+    const struct sluice_impair_fate *f, uint64_t now)
 {
 	const struct sluice_impair_params *p = &im->p;
-	uint64_t at = impair_when(im, q, now);
-	bool corrupt = sl_rng_ppm(&q->rng, p->corrupt_ppm),
-	     cut = sl_rng_ppm(&q->rng, p->truncate_ppm);
+	uint64_t at = impair_when(q, f, now);
 
 	if (q->n >= p->queue || (q->n == q->room && impair_grow(q, p->queue))) {
 		sl_ctr_add(&q->st.queue_drops, 1);
 		rte_pktmbuf_free(m);
 		return;
 	}
-	if ((corrupt || cut) && !impair_exempt(im, m)) {
-		if (cut)
-			m = impair_truncate(im, q, m);
-		if (corrupt)
-			m = impair_corrupt(im, q, m);
+	if ((f->cut || f->flip >= 0) && !impair_exempt(im, m)) {
+		if (f->cut)
+			m = impair_truncate(im, q, m, f->cut);
+		if (f->flip >= 0)
+			m = impair_corrupt(im, q, m, (uint64_t)f->flip);
 	}
 	if (at > now)
 		sl_ctr_add(&q->st.delayed, 1);
@@ -329,6 +355,38 @@ static void impair_one(struct impair *im, struct impair_q *q, struct rte_mbuf *m
 }
 
 /* ---- driver ---- */
+
+static void impair_packet(struct impair *im, uint16_t qid, struct rte_mbuf *m, uint64_t now)
+{
+	const struct sluice_impair_params *p = &im->p;
+	struct impair_q *q = &im->q[qid];
+	struct sluice_impair_fate f = {.lose = impair_lost(im, q, now)}, second;
+	struct rte_mbuf *dup = NULL;
+
+	sl_ctr_add(&q->st.packets, 1);
+	if (!f.lose) {
+		f.dup = sl_rng_ppm(&q->rng, p->dup_ppm);
+		impair_draw(im, q, m, &f);
+	}
+	if (p->fate)
+		p->fate(p->fate_arg, qid, m, now, false, &f);
+	if (f.lose) {
+		sl_ctr_add(&q->st.lost, 1);
+		rte_pktmbuf_free(m);
+		return;
+	}
+	if (f.dup)
+		dup = impair_copy(im, q, m, UINT32_MAX);
+	impair_one(im, q, m, &f, now);
+	if (!dup)
+		return;
+	sl_ctr_add(&q->st.duplicated, 1);
+	second = (struct sluice_impair_fate){.flip = -1};
+	impair_draw(im, q, dup, &second);
+	if (p->fate)
+		p->fate(p->fate_arg, qid, dup, now, true, &second);
+	impair_one(im, q, dup, &second, now);
+}
 
 static uint16_t impair_tx(void *ctx, uint16_t qid, struct rte_mbuf **pkts, uint16_t n, uint64_t now)
 {
@@ -338,23 +396,8 @@ static uint16_t impair_tx(void *ctx, uint16_t qid, struct rte_mbuf **pkts, uint1
 	impair_release(im, qid, now);
 	if (q->blocked)
 		return 0;
-	for (uint16_t i = 0; i < n; i++) {
-		struct rte_mbuf *m = pkts[i], *dup = NULL;
-
-		sl_ctr_add(&q->st.packets, 1);
-		if (impair_lost(im, q, now)) {
-			sl_ctr_add(&q->st.lost, 1);
-			rte_pktmbuf_free(m);
-			continue;
-		}
-		if (sl_rng_ppm(&q->rng, im->p.dup_ppm))
-			dup = impair_copy(im, q, m, UINT32_MAX);
-		impair_one(im, q, m, now);
-		if (dup) {
-			sl_ctr_add(&q->st.duplicated, 1);
-			impair_one(im, q, dup, now);
-		}
-	}
+	for (uint16_t i = 0; i < n; i++)
+		impair_packet(im, qid, pkts[i], now);
 	impair_release(im, qid, now);
 	return n;
 }
@@ -480,7 +523,7 @@ static int impair_take(
 	if (n.delay > IMPAIR_DELAY_MAX || n.jitter > IMPAIR_DELAY_MAX ||
 	    n.reorder_delay > IMPAIR_DELAY_MAX)
 		return -EINVAL;
-	if ((n.dup_ppm || n.corrupt_ppm || n.truncate_ppm) && !pool)
+	if ((n.dup_ppm || n.corrupt_ppm || n.truncate_ppm || n.fate) && !pool)
 		return -EINVAL;
 	n.seed = im->p.seed;
 	n.pool = pool;

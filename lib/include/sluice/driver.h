@@ -160,6 +160,16 @@ SLUICE_API int sluice_wire_create(const struct sluice_wire_params *p, struct slu
 
 /* ---- impair: trouble over any driver, seeded ---- */
 
+/** What becomes of one packet. */
+struct sluice_impair_fate {
+	bool lose;
+	bool dup;       /* a second copy follows, with a fate of its own */
+	uint64_t delay; /* ns until it leaves; never before the one ahead of it */
+	uint64_t hold;  /* ns that it is held back besides, and overtaken; 0: it keeps its place */
+	int64_t flip;   /* bit to flip, counted from the frame's first; -1: none */
+	uint32_t cut;   /* bytes that stay; 0: all */
+};
+
 struct sluice_impair_params {
 	size_t size;
 	uint64_t seed;
@@ -174,6 +184,14 @@ struct sluice_impair_params {
 	uint32_t drop_nth;      /* drop exactly the n-th packet, once; 0: none */
 	uint64_t blackout_start, blackout_len; /* drop all in this span of time */
 	struct rte_mempool *pool; /* copies of packets that are corrupted, truncated or doubled */
+	/**
+	 * Chosen segments: sees the fate of each packet as chance (or drop_nth, or the blackout)
+	 * decided it, and may change it. `copy`: the second of two, whose lose and dup do not
+	 * count. On the thread that polls; NULL: none.
+	 */
+	void (*fate)(void *arg, uint16_t q, const struct rte_mbuf *m, uint64_t now, bool copy,
+	    struct sluice_impair_fate *f);
+	void *fate_arg;
 };
 
 struct sluice_impair_stats {

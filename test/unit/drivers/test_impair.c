@@ -354,6 +354,86 @@ static void chosen_drops(void **state)
 	unmake();
 }
 
+/* The hook sees each packet in its turn, and decides. */
+static void chosen(void *arg, uint16_t q, const struct rte_mbuf *m, uint64_t now, bool copy,
+    struct sluice_impair_fate *f)
+{
+	unsigned int *copies = arg;
+
+	assert_int_equal(f->flip, -1);
+	assert_false(f->lose);
+	*copies += copy;
+	switch (fr_id(m)) {
+	case 0:
+		f->lose = true;
+		break;
+	case 1:
+		f->dup = !copy;
+		break;
+	case 2:
+		f->hold = 5000;
+		break;
+	case 3:
+		f->cut = 60;
+		break;
+	case 4:
+		f->flip = 50 * 8 + 3;
+		break;
+	case 5:
+		f->delay = 2000;
+		break;
+	default:
+		break;
+	}
+}
+
+static void chosen_fates(void **state)
+{
+	static const struct {
+		uint32_t id, len;
+		uint64_t at;
+	} want[] = {{1, 100, 0}, {1, 100, 0}, {3, 60, 0}, {4, 100, 0}, {5, 100, 2000},
+	    {6, 100, 2000}, {2, 100, 5000}};
+	struct sluice_impair_params p = none();
+	unsigned int copies = 0, n = 0;
+
+	p.fate = chosen;
+	p.fate_arg = &copies;
+	make(&p);
+	for (uint32_t i = 0; i < 7; i++)
+		send_one(fr_tcp(mp, i), 0);
+	for (uint64_t now = 0; now <= 5000; now += 1000) {
+		struct rte_mbuf *m;
+
+		while (
+		    d[0].ops->rx(d[0].ctx, 0, &m, 1, now) + d[1].ops->rx(d[1].ctx, 0, &m, 1, now) >
+		    0) {
+			uint8_t b;
+
+			assert_true(n < RTE_DIM(want));
+			assert_int_equal(m->pkt_len, want[n].len);
+			assert_int_equal(now, want[n].at);
+			if (want[n].id == 4) {
+				struct rte_mbuf *clean = fr_tcp(mp, 4);
+
+				assert_int_equal(
+				    *(const uint8_t *)rte_pktmbuf_read(m, 50, 1, &b) ^ 8,
+				    *(const uint8_t *)rte_pktmbuf_read(clean, 50, 1, &b));
+				rte_pktmbuf_free(clean);
+			} else if (want[n].id != 3) { /* whose number is cut off */
+				assert_int_equal(fr_id(m), want[n].id);
+			}
+			n++;
+			rte_pktmbuf_free(m);
+		}
+	}
+	assert_int_equal(n, RTE_DIM(want));
+	assert_int_equal(copies, 1);
+	assert_int_equal(stats().lost, 1);
+	assert_int_equal(stats().truncated + stats().corrupted + stats().reordered, 3);
+	unmake();
+}
+
 static void queue_and_backpressure(void **state)
 {
 	struct sluice_wire_params w = link_params();
@@ -476,6 +556,7 @@ int main(void)
 	    cmocka_unit_test(arp_and_nd_exempt),
 	    cmocka_unit_test(truncation),
 	    cmocka_unit_test(chosen_drops),
+	    cmocka_unit_test(chosen_fates),
 	    cmocka_unit_test(queue_and_backpressure),
 	    cmocka_unit_test(no_memory),
 	    cmocka_unit_test(capabilities),
