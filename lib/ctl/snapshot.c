@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <rte_mbuf.h>
+
 #include <ctl/ctl_int.h>
 
 static void prefix_mask(struct sluice_addr *a, uint8_t plen)
@@ -61,6 +63,20 @@ static struct sluice_addr link_local(const uint8_t mac[6])
 	return a;
 }
 
+#define L2_MOST 22 /* Ethernet and two tags */
+
+/* The largest packet that can leave: a port that sends no chains gets each in one buffer of ours. */
+static uint16_t port_mtu(const struct sluice_stack *st, const struct sluice_port_info *info)
+{
+	uint32_t hdr = rte_pktmbuf_data_room_size(st->params.hdr_pool),
+		 data = rte_pktmbuf_data_room_size(st->params.data_pool), room = RTE_MAX(hdr, data);
+
+	if ((info->caps & SLUICE_CAP_TX_MULTISEG) ||
+	    room >= RTE_PKTMBUF_HEADROOM + L2_MOST + (uint32_t)info->mtu)
+		return info->mtu;
+	return (uint16_t)(room - RTE_PKTMBUF_HEADROOM - L2_MOST);
+}
+
 static int build_ifs(
     struct sluice_stack *st, const struct sl_model *m, struct sl_cfg *out, char *why, size_t whylen)
 {
@@ -84,13 +100,13 @@ static int build_ifs(
 			snprintf(why, whylen, "interface %s: no port %u", f->name, f->port);
 			return -EINVAL;
 		}
-		if (f->mtu > info.mtu) {
+		if (f->mtu > port_mtu(st, &info)) {
 			snprintf(why, whylen, "interface %s: mtu %u is more than the port's %u",
-			    f->name, f->mtu, info.mtu);
+			    f->name, f->mtu, port_mtu(st, &info));
 			return -EINVAL;
 		}
 		if (f->mtu == 0)
-			f->mtu = info.mtu;
+			f->mtu = port_mtu(st, &info);
 		memcpy(f->mac, info.mac, sizeof(f->mac));
 		f->l3 = (info.caps & SLUICE_CAP_L3) != 0;
 	}

@@ -11,8 +11,8 @@ static void deliver_error(struct ip_in *in, struct ip_pkt *p, struct sl_icmp_err
 	struct sluice_squeue *sq = in->sq;
 	unsigned int to;
 
-	if (sq->stack->nsq > 1 && !in->forwarded && !p->reasm &&
-	    ip_elsewhere(sq, in->port, &e->key, &to)) {
+	if (sq->stack->nsq > 1 && !p->reasm &&
+	    ip_elsewhere(sq, in->port, &e->key, in->forwarded, &to)) {
 		p->m->packet_type = 0;
 		sl_forward(sq, to, in->port, p->m);
 		return;

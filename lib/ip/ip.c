@@ -169,7 +169,7 @@ static int tcp_route(struct ip_in *in, struct ip_pkt *p, const struct sl_key *ke
 {
 	unsigned int to;
 
-	if (in->sq->stack->nsq == 1 || in->forwarded || !ip_elsewhere(in->sq, in->port, key, &to))
+	if (in->sq->stack->nsq == 1 || !ip_elsewhere(in->sq, in->port, key, in->forwarded, &to))
 		return 0;
 	if (p->reasm || (p->flags & SL_PKT_LOCAL)) {
 		forward_marked(in, p, to);

@@ -367,8 +367,8 @@ void ip_put6(uint8_t *h, const struct sluice_addr *s, const struct sluice_addr *
     uint8_t hops, uint32_t len);
 /* steer.c */
 /** True: the packet of this key belongs to squeue *to. */
-bool ip_elsewhere(
-    struct sluice_squeue *sq, unsigned int port, const struct sl_key *key, unsigned int *to);
+bool ip_elsewhere(struct sluice_squeue *sq, unsigned int port, const struct sl_key *key,
+    bool forwarded, unsigned int *to);
 void ip_copy_to_others(struct sluice_squeue *sq, unsigned int port, const struct rte_mbuf *m);
 
 #endif

@@ -136,7 +136,7 @@ bool ip_fast4(struct ip_in *in, struct rte_mbuf *m, uint32_t caps)
 	if (!ip_is_local(sq, &in->dst, f->vrf, &o->key.laddr) ||
 	    !source_ok(in, f->vrf, &o->key.raddr, &o->key.laddr))
 		return false;
-	if (sq->stack->nsq > 1 && !in->forwarded && ip_elsewhere(sq, in->port, &o->key, &to))
+	if (sq->stack->nsq > 1 && ip_elsewhere(sq, in->port, &o->key, in->forwarded, &to))
 		return false;
 	if (!trusted && !(l4c & RTE_MBUF_F_RX_L4_CKSUM_GOOD) &&
 	    (l4c == RTE_MBUF_F_RX_L4_CKSUM_BAD ||

@@ -34,12 +34,16 @@ unsigned int sl_steer(struct sluice_squeue *sq, unsigned int port, const struct 
 	return (unsigned int)(sl_siphash13(&sq->stack->secret_table, key, sizeof(*key)) % nsq);
 }
 
-bool ip_elsewhere(
-    struct sluice_squeue *sq, unsigned int port, const struct sl_key *key, unsigned int *to)
+bool ip_elsewhere(struct sluice_squeue *sq, unsigned int port, const struct sl_key *key,
+    bool forwarded, unsigned int *to)
 {
 	const struct sl_ip_hooks *h = sq->ip->hooks;
 	int o = h->tcp_owner != NULL ? h->tcp_owner(sq, key) : -1;
 
+	/* What was forwarded goes on only to one who is known to own it: a bound port may have its
+	 * forwarding entry where our hash sends its packets. */
+	if (o < 0 && forwarded)
+		return false;
 	if (o < 0)
 		o = by_software(sq, port) ? (int)sl_steer(sq, port, key) : sq->id;
 	*to = (unsigned int)o;

@@ -84,7 +84,7 @@ static void send_synack(struct sluice_squeue *sq, struct sl_half *h)
 		return;
 	}
 	len = sl_opts_syn(opts, mss, h->sack, h->ts, sl_ts_now(sq, h->ts_offset), h->ts_recent,
-	    h->has_wscale, sl_tcp_wscale(sq, h->group->rcvbuf));
+	    h->has_wscale, h->rcv_wscale);
 	m = sl_output_header(sq, &h->key, h->iss, h->irs + 1, SL_TH_SYN | SL_TH_ACK,
 	    (uint16_t)offered_window(h), opts, len);
 	if (m == NULL)
@@ -168,6 +168,9 @@ static void remember_syn(struct sluice_squeue *sq, struct sl_half *h, const stru
 	h->mss = seg->o.mss;
 	h->wscale = seg->o.wscale;
 	h->has_wscale = seg->o.has_wscale && sq->tun.tcp_wscale;
+	/* Said once and for all: the tunable and the buffer may change before the SYN-ACK is sent
+	 * again. */
+	h->rcv_wscale = sl_tcp_wscale(sq, h->group->rcvbuf);
 	h->sack = seg->o.sack_ok && sq->tun.tcp_sack;
 	h->ts = seg->o.has_ts && sq->tun.tcp_timestamps;
 	h->ts_recent = seg->o.tsval;
@@ -230,6 +233,7 @@ static void half_challenge(struct sluice_squeue *sq, struct sl_half *h)
 {
 	struct rte_mbuf *m;
 	uint8_t opts[12] = {1, 1, 8, 10};
+	uint32_t wnd = offered_window(h) >> (h->has_wscale ? h->rcv_wscale : 0); /* not a SYN's */
 	unsigned int len = 0;
 
 	if (h->sent_at != 0 && sq->now - h->sent_at < sq->tun.tcp_ack_war) {
@@ -245,7 +249,7 @@ static void half_challenge(struct sluice_squeue *sq, struct sl_half *h)
 		len = sizeof(opts);
 	}
 	m = sl_output_header(
-	    sq, &h->key, h->iss + 1, h->irs + 1, SL_TH_ACK, (uint16_t)offered_window(h), opts, len);
+	    sq, &h->key, h->iss + 1, h->irs + 1, SL_TH_ACK, (uint16_t)wnd, opts, len);
 	if (m == NULL)
 		return;
 	h->sent_at = sq->now;
@@ -333,7 +337,7 @@ static void fill_conn(
 	c->rcv_adv = c->rcv_nxt + offered_window(h);
 	c->iss = h->iss;
 	c->snd_una = c->snd_nxt = c->snd_max = c->snd_up = c->recover = c->high_sacked = h->iss + 1;
-	c->rcv_wscale = sl_tcp_wscale(sq, c->rcvbuf);
+	c->rcv_wscale = h->rcv_wscale;
 	c->ts_offset = h->ts_offset;
 	c->flags |= SL_C_SACK | SL_C_TS | SL_C_WSCALE;
 	sl_tcp_negotiate(sq, c, &o);

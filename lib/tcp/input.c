@@ -488,8 +488,8 @@ static bool takes_data(const struct sl_conn *c)
 static void check_urg(struct sluice_squeue *sq, struct sl_conn *c, uint32_t up)
 {
 	/* Only forward, and only within what may ever be received: a wild pointer is no pointer. */
-	if (!takes_data(c) || !seq_gt(up, c->rcv_nxt) || seq_gt(up, c->rcv_adv + 65535) ||
-	    ((c->flags & SL_C_URG_IN) && !seq_gt(up, c->rcv_up)))
+	if (!takes_data(c) || (c->flags & SL_C_RCV_SHUT) || !seq_gt(up, c->rcv_nxt) ||
+	    seq_gt(up, c->rcv_adv + 65535) || ((c->flags & SL_C_URG_IN) && !seq_gt(up, c->rcv_up)))
 		return;
 	c->rcv_up = up;
 	c->flags |= SL_C_URG_IN;

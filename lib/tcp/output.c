@@ -160,7 +160,7 @@ static bool send_syn(struct sluice_squeue *sq, struct sl_conn *c, uint8_t flags)
 		return false;
 	len = sl_opts_syn(opts, sl_tcp_offer_mss(sq, &c->flow, &c->key, c->opt),
 	    c->flags & SL_C_SACK, c->flags & SL_C_TS, sl_ts_now(sq, c->ts_offset),
-	    reply ? c->ts_recent : 0, c->flags & SL_C_WSCALE, sl_tcp_wscale(sq, c->rcvbuf));
+	    reply ? c->ts_recent : 0, c->flags & SL_C_WSCALE, c->rcv_wscale);
 	m = sl_output_header(sq, &c->key, c->iss, c->rcv_nxt, flags, (uint16_t)wnd, opts, len);
 	if (m == NULL)
 		return false;
@@ -281,8 +281,10 @@ static int send_new(
 		rte_pktmbuf_free(m);
 		return -ENOBUFS;
 	}
-	if (c->snd_una == c->snd_max)
+	if (c->snd_una == c->snd_max) {
 		c->first_unacked_at = sq->now;
+		c->no_way_since = 0;
+	}
 	if (end < seq)
 		SL_COUNT(sq, tcp_seq_wraps);
 	c->snd_nxt = c->snd_max = end;
@@ -428,19 +430,6 @@ static int output_again(struct sluice_squeue *sq, struct sl_conn *c, struct sl_r
 	return 1;
 }
 
-void sl_output_probe(struct sluice_squeue *sq, struct sl_conn *c)
-{
-	bool byte = c->snd_nxt != c->snd_una + c->sndq_bytes && !(c->flags & SL_C_FIN_SENT);
-	bool fin = !byte && (c->flags & SL_C_FIN_QUEUED) && !(c->flags & SL_C_FIN_SENT);
-
-	if ((!byte && !fin) || sl_flow_ready(sq, &c->flow, &c->key) != 0)
-		return;
-	if (send_new(sq, c, byte, fin, c->mss) == 0)
-		SL_COUNT(sq, tcp_out_win_probe);
-}
-
-/* ---- service ---- */
-
 enum served {
 	SERVED_DONE,
 	SERVED_MORE,
@@ -456,10 +445,29 @@ static enum served not_ready(struct sluice_squeue *sq, struct sl_conn *c, int rc
 		if (c->state == SLUICE_SYN_SENT)
 			sl_conn_drop(sq, c, -rc);
 		else
-			c->soft_err = -rc; /* the retransmission timer tries again */
+			sl_unreachable(sq, c, -rc);
 	}
 	return SERVED_DONE;
 }
+
+void sl_output_probe(struct sluice_squeue *sq, struct sl_conn *c)
+{
+	bool byte = c->snd_nxt != c->snd_una + c->sndq_bytes && !(c->flags & SL_C_FIN_SENT);
+	bool fin = !byte && (c->flags & SL_C_FIN_QUEUED) && !(c->flags & SL_C_FIN_SENT);
+	int rc;
+
+	if (!byte && !fin)
+		return;
+	rc = sl_flow_ready(sq, &c->flow, &c->key);
+	if (rc < 0) {
+		(void)not_ready(sq, c, rc);
+		return;
+	}
+	if (send_new(sq, c, byte, fin, c->mss) == 0)
+		SL_COUNT(sq, tcp_out_win_probe);
+}
+
+/* ---- service ---- */
 
 static enum served serve_handshake(struct sluice_squeue *sq, struct sl_conn *c, unsigned int *n)
 {
@@ -519,7 +527,9 @@ static enum served serve(
 		if (lost != NULL)
 			rc = output_again(sq, c, lost, seg);
 		if (rc == 0 && more) {
-			if (c->sndq_bytes > seg)
+			/* Ports copy the urgent pointer into each part, where it would
+			 * point further each time: so none is cut in urgent mode. */
+			if (c->sndq_bytes > seg && !(c->flags & SL_C_URG_OUT))
 				(void)sl_flow_caps(sq, &c->flow, &tso_max);
 			rc = output_new(sq, c, seg, tso_max);
 		}
@@ -583,5 +593,5 @@ void sl_flow_is_ready(struct sluice_squeue *sq, struct sl_flow *f, int err)
 	else if (c->state == SLUICE_SYN_SENT)
 		sl_conn_drop(sq, c, -err);
 	else
-		c->soft_err = -err;
+		sl_unreachable(sq, c, -err);
 }

@@ -224,8 +224,10 @@ struct sl_conn {
 	struct sl_opt *opt; /* options that differ from the tunables: allocated when first set */
 	/* R2: when the oldest unacknowledged byte was first sent (or the window closed) */
 	uint64_t first_unacked_at;
-	uint64_t last_rcv;     /* keepalive */
-	uint64_t last_snd;     /* idle restart */
+	uint64_t
+	    no_way_since;  /* nothing could be sent for want of a route or neighbour; 0: it can */
+	uint64_t last_rcv; /* keepalive */
+	uint64_t last_snd; /* idle restart */
 	uint64_t challenge_at; /* last ACK for an invalid segment */
 	uint64_t bytes_in, bytes_out;
 	uint32_t segs_in, segs_out, retrans, rtos, recoveries;
@@ -288,7 +290,7 @@ struct sl_half {
 	uint32_t peer_wnd; /* of the SYN, not scaled */
 	uint64_t first_at, sent_at;
 	uint16_t mss;
-	uint8_t wscale;
+	uint8_t wscale, rcv_wscale; /* the peer's shift, and ours */
 	uint8_t retries;
 	bool sack, ts, has_wscale, synack_pending;
 };
@@ -674,5 +676,8 @@ void sl_rtx_rearm(struct sluice_squeue *sq, struct sl_conn *c);
 /** When the retransmission timer is due next. */
 uint64_t sl_rtx_at(const struct sluice_squeue *sq, const struct sl_conn *c);
 void sl_keepalive_restart(struct sluice_squeue *sq, struct sl_conn *c);
+/** Nothing can be sent for want of a route or neighbour: the persist timer asks again, and gives up
+ * at R2. May drop c. */
+void sl_unreachable(struct sluice_squeue *sq, struct sl_conn *c, int err);
 
 #endif

@@ -87,6 +87,28 @@ static void give_up(struct sluice_squeue *sq, struct sl_conn *c)
 	sl_conn_drop(sq, c, c->soft_err != 0 ? c->soft_err : ETIMEDOUT);
 }
 
+/*
+ * There is no route, or no neighbour. What is in flight has its retransmission timer; what has never
+ * left asks again, ever more seldom, until R2.
+ */
+void sl_unreachable(struct sluice_squeue *sq, struct sl_conn *c, int err)
+{
+	uint64_t wait;
+
+	c->soft_err = err;
+	if (c->state < SLUICE_ESTABLISHED || c->rec_head != NULL || c->snd_nxt == sl_snd_end(c))
+		return;
+	if (c->no_way_since == 0)
+		c->no_way_since = sq->now;
+	if (given_up(sq, c, c->no_way_since, abort_after(sq, c))) {
+		give_up(sq, c);
+		return;
+	}
+	wait = RTE_MAX(sl_rto(sq, c), sq->now - c->no_way_since);
+	sl_conn_timer_set(
+	    sq, c, SL_T_PERSIST, sq->now + RTE_MIN(wait, SL_CONN_TUN(sq, c, tcp_rto_max, rto_max)));
+}
+
 static void due_syn(struct sluice_squeue *sq, struct sl_conn *c)
 {
 	if (c->rtx_shift >= SL_CONN_TUN(sq, c, tcp_syn_retries, syn_retries) ||
@@ -140,7 +162,8 @@ static void due_persist(struct sluice_squeue *sq, struct sl_conn *c)
 	/* The probe is data of its own right: the retransmission timer repeats it, and backs off.
 	 */
 	sl_output_probe(sq, c);
-	if (c->rec_head == NULL) /* it could not leave: again */
+	if (c->state != SLUICE_CLOSED && c->rec_head == NULL &&
+	    !sl_conn_timer_armed(c, SL_T_PERSIST)) /* it could not leave: again */
 		sl_conn_timer_set(sq, c, SL_T_PERSIST, sq->now + sl_rto(sq, c));
 }
 
@@ -176,10 +199,10 @@ static void due_keep(struct sluice_squeue *sq, struct sl_conn *c)
 		sl_conn_drop(sq, c, c->soft_err != 0 ? c->soft_err : ETIMEDOUT);
 		return;
 	}
-	if (sl_output_ctl(sq, c, c->snd_una - 1, SL_TH_ACK)) {
-		c->keep_probes++;
+	/* One that could not leave counts too: a peer without a way to it is gone as well. */
+	c->keep_probes++;
+	if (sl_output_ctl(sq, c, c->snd_una - 1, SL_TH_ACK))
 		SL_COUNT(sq, tcp_keepalive_probe);
-	}
 	sl_conn_timer_set(sq, c, SL_T_KEEP, sq->now + intvl);
 }
 
