@@ -121,8 +121,9 @@ struct sluice_ethdev_params {
 };
 
 /**
- * A pool for receive: n mbufs of `room` bytes (headroom included). As rte_pktmbuf_pool_create, but
- * that buffers lie without gaps also when pages are small (--no-huge): net_af_xdp hands the pool to
+ * A pool of n mbufs of `room` bytes (headroom included). As rte_pktmbuf_pool_create, but last in, first
+ * out (the mempool driver "stack", where the platform has no pools of its own), and such that
+ * buffers lie without gaps also when pages are small (--no-huge): net_af_xdp hands the pool to
  * the kernel as one array of buffers, and computes its size so. NULL with rte_errno. Control
  * thread.
  */
