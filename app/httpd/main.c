@@ -6,10 +6,9 @@
  * the stack while it runs.
  */
 #include "httpd.h"
-#include "../common/app.h"
+#include "../common/options.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -19,19 +18,15 @@
 #include <rte_dev.h>
 #include <rte_bus.h>
 
-#define MAX_WORDS 64
 #define MAX_LISTENERS 64
 
 struct options {
-	const char *root, *config;
-	const char *addr[MAX_WORDS], *route[MAX_WORDS][2], *tunable[MAX_WORDS];
-	unsigned int naddr, nroute, ntunable;
-	uint16_t port[MAX_WORDS]; /* to listen on */
+	struct app_options app;
+	const char *root;
+	uint16_t port[MAX_LISTENERS]; /* to listen on */
 	unsigned int nport;
-	uint64_t port_id, connections, mbufs, rxd, txd, mtu, stats, timeout;
-	enum sluice_idle idle;
+	uint64_t port_id, stats, timeout;
 	int zero_copy; /* -1: on virtual devices */
-	bool offload;
 };
 
 /** A listener that is open, by the name and address under which the configuration knows it. */
@@ -59,8 +54,8 @@ static void usage(FILE *f, bool full)
 	    "\nServes a directory over HTTP/1.1, on one lcore of a DPDK port. Own options:\n"
 	    "  --root DIR           what to serve (default: .); replace files by rename, never in "
 	    "place\n"
-	    "  --addr A/LEN         address of the port, IPv4 or IPv6; may be repeated\n"
-	    "  --route PREFIX via GW  route; may be repeated (\"--route 0.0.0.0/0 via "
+	    "  --addr A/LEN         address of the port, IPv4 or IPv6; up to 64 times\n"
+	    "  --route PREFIX via GW  route; up to 16 times (\"--route 0.0.0.0/0 via "
 	    "10.0.0.254\")\n"
 	    "  --listen PORT        TCP port, on all addresses (default: 80); may be repeated\n"
 	    "  --config FILE        addresses, routes, listeners, tunables from an ini file "
@@ -87,198 +82,79 @@ static void usage(FILE *f, bool full)
 }
 
 enum {
-	OPT_ROOT = 1,
-	OPT_ADDR,
-	OPT_ROUTE,
+	OPT_ROOT = APP_OPT_OWN,
 	OPT_LISTEN,
-	OPT_CONFIG,
 	OPT_PORT_ID,
-	OPT_RXD,
-	OPT_TXD,
-	OPT_MTU,
-	OPT_OFFLOAD,
-	OPT_CONNECTIONS,
-	OPT_MBUFS,
 	OPT_TIMEOUT,
 	OPT_ZERO_COPY,
-	OPT_IDLE,
-	OPT_STATS,
-	OPT_TUNABLE,
-	OPT_VERBOSE
+	OPT_STATS
 };
 
 static const struct option longopts[] = {
+    APP_OPT_ROWS,
     {"root", required_argument, NULL, OPT_ROOT},
-    {"addr", required_argument, NULL, OPT_ADDR},
-    {"route", required_argument, NULL, OPT_ROUTE},
     {"listen", required_argument, NULL, OPT_LISTEN},
-    {"config", required_argument, NULL, OPT_CONFIG},
     {"port-id", required_argument, NULL, OPT_PORT_ID},
-    {"rxd", required_argument, NULL, OPT_RXD},
-    {"txd", required_argument, NULL, OPT_TXD},
-    {"mtu", required_argument, NULL, OPT_MTU},
-    {"offload", required_argument, NULL, OPT_OFFLOAD},
-    {"connections", required_argument, NULL, OPT_CONNECTIONS},
-    {"mbufs", required_argument, NULL, OPT_MBUFS},
     {"timeout", required_argument, NULL, OPT_TIMEOUT},
     {"zero-copy", required_argument, NULL, OPT_ZERO_COPY},
-    {"idle", required_argument, NULL, OPT_IDLE},
     {"stats", required_argument, NULL, OPT_STATS},
-    {"tunable", required_argument, NULL, OPT_TUNABLE},
-    {"verbose", no_argument, NULL, OPT_VERBOSE},
     {NULL, 0, NULL, 0},
 };
 
-static int parse_idle(const char *text, enum sluice_idle *idle)
+static int parse_own(void *arg, int opt, const char *text)
 {
-	static const char *const name[] = {"spin", "yield", "sleep"};
-
-	for (unsigned int i = 0; i < 3; i++)
-		if (strcmp(text, name[i]) == 0) {
-			*idle = (enum sluice_idle)i;
-			return 0;
-		}
-	return -EINVAL;
-}
-
-static int push_word(const char **list, unsigned int *n, const char *word)
-{
-	if (*n == MAX_WORDS)
-		return -ENOSPC;
-	list[(*n)++] = word;
-	return 0;
-}
-
-/** "PREFIX via GW": one word of the shell, or three. */
-static int parse_route(struct options *o, char *word, int argc, char **argv)
-{
-	struct sockaddr_storage prefix, via;
-	unsigned int len;
-	char *gw = strstr(word, " via ");
-
-	if (o->nroute == MAX_WORDS)
-		return -ENOSPC;
-	if (gw != NULL) {
-		*gw = '\0';
-		gw += 5;
-	} else if (optind + 1 < argc && strcmp(argv[optind], "via") == 0) {
-		gw = argv[optind + 1];
-		optind += 2;
-	}
-	if (gw == NULL || app_parse_prefix(word, &prefix, &len) != 0 ||
-	    app_parse_addr(gw, 0, &via) != 0 || prefix.ss_family != via.ss_family)
-		return -EINVAL;
-	o->route[o->nroute][0] = word;
-	o->route[o->nroute++][1] = gw;
-	return 0;
-}
-
-static int parse_option(struct options *o, int opt, char *arg, int argc, char **argv)
-{
-	struct sockaddr_storage ss;
-	unsigned int len;
+	struct options *o = arg;
 	uint64_t v;
 	bool on;
 	int rc;
 
 	switch (opt) {
 	case OPT_ROOT:
-		o->root = arg;
+		o->root = text;
 		return 0;
-	case OPT_ADDR:
-		rc = app_parse_prefix(arg, &ss, &len);
-		return rc != 0 ? rc : push_word(o->addr, &o->naddr, arg);
-	case OPT_ROUTE:
-		return parse_route(o, arg, argc, argv);
 	case OPT_LISTEN:
-		rc = app_parse_u64(arg, 1, 65535, &v);
-		if (rc == 0 && o->nport == MAX_WORDS)
+		rc = app_parse_u64(text, 1, 65535, &v);
+		if (rc == 0 && o->nport == MAX_LISTENERS)
 			rc = -ENOSPC;
 		if (rc == 0)
 			o->port[o->nport++] = (uint16_t)v;
 		return rc;
-	case OPT_CONFIG:
-		o->config = arg;
-		return 0;
 	case OPT_PORT_ID:
-		return app_parse_u64(arg, 0, RTE_MAX_ETHPORTS - 1, &o->port_id);
-	case OPT_RXD:
-		return app_parse_u64(arg, 64, 32768, &o->rxd);
-	case OPT_TXD:
-		return app_parse_u64(arg, 64, 32768, &o->txd);
-	case OPT_MTU:
-		return app_parse_u64(arg, 576, 9600, &o->mtu);
-	case OPT_OFFLOAD:
-		return app_parse_bool(arg, &o->offload);
-	case OPT_CONNECTIONS:
-		return app_parse_u64(arg, 16, (1 << 24) - 1, &o->connections);
-	case OPT_MBUFS:
-		return app_parse_size(arg, 1 << 24, &o->mbufs);
+		return app_parse_u64(text, 0, RTE_MAX_ETHPORTS - 1, &o->port_id);
 	case OPT_TIMEOUT:
-		return app_parse_time(arg, &o->timeout);
+		return app_parse_time(text, &o->timeout);
 	case OPT_ZERO_COPY:
-		rc = app_parse_bool(arg, &on);
+		rc = app_parse_bool(text, &on);
 		if (rc == 0)
 			o->zero_copy = on;
 		return rc;
-	case OPT_IDLE:
-		return parse_idle(arg, &o->idle);
-	case OPT_STATS:
-		return app_parse_u64(arg, 0, 86400, &o->stats);
-	case OPT_TUNABLE:
-		return push_word(o->tunable, &o->ntunable, arg);
-	case OPT_VERBOSE:
-		app_log_level = 7;
-		return 0;
 	default:
-		return -EINVAL;
+		return app_parse_u64(text, 0, 86400, &o->stats);
 	}
 }
 
 /** Own options into *o, tunables into *t. 0, or -EINVAL after a message. */
 static int parse_options(struct options *o, struct sluice_tunables *t, int argc, char **argv)
 {
-	char err[200];
-	int opt, index = 0, rc;
+	struct app_options *a = &o->app;
 
-	*o = (struct options){.root = ".",
-	    .connections = 65536,
-	    .mbufs = 16384,
+	*o = (struct options){.app = {.connections = 65536,
+				  .mbufs = 16384,
+				  .idle = SLUICE_IDLE_SLEEP,
+				  .offload = true},
+	    .root = ".",
 	    .timeout = SLUICE_SEC(60),
-	    .idle = SLUICE_IDLE_SLEEP,
-	    .zero_copy = -1,
-	    .offload = true};
-	optind = 1;
-	while ((opt = getopt_long(argc, argv, "", longopts, &index)) != -1) {
-		if (opt == '?')
-			return -EINVAL; /* getopt has said what */
-		rc = parse_option(o, opt, optarg, argc, argv);
-		if (rc != 0) {
-			app_err("--%s %s: %s", longopts[index].name, optarg,
-			    rc == -ENOSPC   ? "given too often"
-			    : rc == -ERANGE ? "out of range"
-					    : "not understood");
-			return -EINVAL;
-		}
-	}
-	if (optind < argc) {
-		app_err("\"%s\" is no option", argv[optind]);
+	    .zero_copy = -1};
+	if (app_options_parse(a, t, argc, argv, longopts, parse_own, o) != 0)
 		return -EINVAL;
-	}
-	if (o->config != NULL && (o->naddr != 0 || o->nroute != 0 || o->nport != 0)) {
+	if (a->config != NULL && (a->naddr != 0 || a->nroute != 0 || o->nport != 0)) {
 		app_err("--config replaces --addr, --route and --listen");
 		return -EINVAL;
 	}
-	if (o->config == NULL && o->naddr == 0) {
+	if (a->config == NULL && a->naddr == 0) {
 		app_err("an address is needed: --addr A/LEN, or --config FILE");
 		return -EINVAL;
 	}
-	sluice_tunables_default(t);
-	for (unsigned int i = 0; i < o->ntunable; i++)
-		if (app_tunable_set(t, o->tunable[i], err, sizeof(err)) != 0) {
-			app_err("%s", err);
-			return -EINVAL;
-		}
 	if (o->nport == 0)
 		o->port[o->nport++] = 80;
 	return 0;
@@ -333,7 +209,7 @@ static int on_ini_listener(void *arg, const struct sluice_ini_listener *il, bool
 static int load_config(struct program *p)
 {
 	char err[256] = "";
-	int rc = sluice_config_load(p->h.st, p->o.config, err, sizeof(err), on_ini_listener, p);
+	int rc = sluice_config_load(p->h.st, p->o.app.config, err, sizeof(err), on_ini_listener, p);
 
 	if (rc != 0)
 		app_err("%s", err[0] != '\0' ? err : strerror(-rc));
@@ -343,18 +219,19 @@ static int load_config(struct program *p)
 /** Addresses, routes and listeners of the command line. */
 static int configure(struct program *p, unsigned int port)
 {
-	struct app_net net = {
-	    .ifname = "net0", .port = port, .addr = p->o.addr, .naddr = p->o.naddr};
+	const struct app_options *o = &p->o.app;
+	struct app_net net = {.ifname = "net0",
+	    .port = port,
+	    .addr = o->addr,
+	    .naddr = o->naddr,
+	    .nroute = o->nroute};
 	const char *any = "0.0.0.0";
 	int rc;
 
-	for (unsigned int i = 0; i < p->o.nroute && i < RTE_DIM(net.route); i++) {
-		net.route[i] = (struct app_route){p->o.route[i][0], p->o.route[i][1]};
-		net.nroute++;
-	}
+	memcpy(net.route, o->route, sizeof(net.route));
 	rc = app_net_up(&p->stack, &net);
-	for (unsigned int i = 0; i < p->o.naddr; i++)
-		if (strchr(p->o.addr[i], ':') != NULL)
+	for (unsigned int i = 0; i < o->naddr; i++)
+		if (strchr(o->addr[i], ':') != NULL)
 			any = "::"; /* a listener of both families */
 	for (unsigned int i = 0; i < p->o.nport && rc == 0; i++) {
 		struct sockaddr_storage ss;
@@ -404,10 +281,10 @@ static void *control(void *arg)
 
 		if (sig == SIGINT || sig == SIGTERM)
 			app_stop = 1;
-		else if (sig == SIGHUP && p->o.config == NULL)
+		else if (sig == SIGHUP && p->o.app.config == NULL)
 			app_err("SIGHUP: there is no --config to reload");
 		else if (sig == SIGHUP && load_config(p) == 0)
-			app_err("%s reloaded", p->o.config);
+			app_err("%s reloaded", p->o.app.config);
 		else if (sig < 0 && errno == EAGAIN && p->o.stats != 0)
 			print_stats(p, &last, (double)p->o.stats);
 	}
@@ -441,16 +318,16 @@ static int set_up(struct program *p, const struct sluice_tunables *t)
 {
 	struct app_stack_params sp = {.name = "httpd",
 	    .nsqueues = 1,
-	    .max_connections = (uint32_t)p->o.connections,
-	    .mbufs = (unsigned int)p->o.mbufs,
+	    .max_connections = (uint32_t)p->o.app.connections,
+	    .mbufs = (unsigned int)p->o.app.mbufs,
 	    .tunables = t};
 	struct sluice_ethdev_params ep = {.size = sizeof(ep),
 	    .port_id = (uint16_t)p->o.port_id,
 	    .nqueues = 1,
-	    .rxd = (uint16_t)p->o.rxd,
-	    .txd = (uint16_t)p->o.txd,
-	    .mtu = (uint16_t)p->o.mtu,
-	    .no_offload = !p->o.offload};
+	    .rxd = (uint16_t)p->o.app.rxd,
+	    .txd = (uint16_t)p->o.app.txd,
+	    .mtu = (uint16_t)p->o.app.mtu,
+	    .no_offload = !p->o.app.offload};
 	struct sluice_app app = httpd_app(&p->h);
 	int port, rc = app_stack_up(&sp, &p->stack);
 
@@ -468,7 +345,7 @@ static int set_up(struct program *p, const struct sluice_tunables *t)
 		app_err("application: %s", strerror(-rc));
 		return rc;
 	}
-	return p->o.config != NULL ? load_config(p) : configure(p, (unsigned int)port);
+	return p->o.app.config != NULL ? load_config(p) : configure(p, (unsigned int)port);
 }
 
 int main(int argc, char **argv)
@@ -503,7 +380,8 @@ int main(int argc, char **argv)
 	if (rc == 0) {
 		printf("sluice-httpd: serving %s\n", p.o.root);
 		fflush(stdout);
-		rc = sluice_squeue_run(sluice_squeue(p.h.st, 0), p.o.idle, &app_stop, app_clock);
+		rc =
+		    sluice_squeue_run(sluice_squeue(p.h.st, 0), p.o.app.idle, &app_stop, app_clock);
 		app_stop = 1;
 		pthread_kill(thread, SIGTERM);
 		pthread_join(thread, NULL);

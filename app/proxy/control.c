@@ -159,18 +159,18 @@ static int apply(struct program *g, const struct config *c, int fd)
 	char err[256] = "";
 	int rc = 0;
 
-	if (c->has_stack && g->o.naddr != 0) {
+	if (c->has_stack && g->o.app.naddr != 0) {
 		app_err("%s:0: has sections of the stack, and so --addr and --route have no place",
-		    g->o.config);
+		    g->o.app.config);
 		return -EINVAL;
 	}
 	if (c->has_stack)
-		rc = load_stack(g, fd, g->o.config);
+		rc = load_stack(g, fd, g->o.app.config);
 	if (rc != 0)
 		return rc;
 	rc = apply_patiently(g, c, err, sizeof(err));
 	if (rc != 0) {
-		app_err("%s:%s", g->o.config, err[0] != '\0' ? err : strerror(-rc));
+		app_err("%s:%s", g->o.app.config, err[0] != '\0' ? err : strerror(-rc));
 		if (c->has_stack && g->good >= 0)
 			(void)load_stack(g, g->good, "the former configuration");
 	}
@@ -183,13 +183,13 @@ static int load_config(struct program *g)
 	char err[256], *text = NULL;
 	struct config *c = NULL;
 	size_t len = 0;
-	int fd = read_file(g->o.config, &text, &len), rc;
+	int fd = read_file(g->o.app.config, &text, &len), rc;
 
 	if (fd < 0) {
-		app_err("%s:0: %s", g->o.config, strerror(-fd));
+		app_err("%s:0: %s", g->o.app.config, strerror(-fd));
 		return fd;
 	}
-	rc = config_parse(text, len, g->o.config, &c, err, sizeof(err));
+	rc = config_parse(text, len, g->o.app.config, &c, err, sizeof(err));
 	free(text);
 	if (rc != 0)
 		app_err("%s", err);
@@ -390,7 +390,7 @@ void *control(void *arg)
 		else if (sig == SIGINT || sig == SIGTERM)
 			draining = call(g, OP_DRAIN, 0, 0, 0) == 0;
 		else if (sig == SIGHUP && load_config(g) == 0)
-			app_err("%s applied", g->o.config);
+			app_err("%s applied", g->o.app.config);
 		else if (sig == SIGUSR1)
 			print_counters(g, true);
 		if (draining && __atomic_load_n(&g->proxy.n.open, __ATOMIC_RELAXED) == 0)

@@ -8,20 +8,16 @@
 #include <stdio.h>
 
 #include "proxy.h"
-#include "../common/app.h"
+#include "../common/options.h"
 
-#define MAX_WORDS 64
 #define MAX_PORTS 2
 
 struct options {
-	const char *config, *log;
-	const char *addr[MAX_WORDS], *route[MAX_WORDS][2], *tunable[MAX_WORDS];
-	unsigned int naddr, nroute, ntunable;
+	struct app_options app;
+	const char *log;
 	uint64_t port_id[MAX_PORTS];
 	unsigned int nports;
-	uint64_t connections, mbufs, rx_mbufs, rxd, txd, mtu;
-	enum sluice_idle idle;
-	bool offload;
+	uint64_t rx_mbufs;
 };
 
 /** What the control thread wants of the squeue. */

@@ -6,7 +6,6 @@
 #include "control.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -62,184 +61,63 @@ static void usage(FILE *f, bool full)
 }
 
 enum {
-	OPT_CONFIG = 1,
-	OPT_ADDR,
-	OPT_ROUTE,
-	OPT_PORT_ID,
+	OPT_PORT_ID = APP_OPT_OWN,
 	OPT_ACCESS_LOG,
-	OPT_CONNECTIONS,
-	OPT_RX_MBUFS,
-	OPT_MBUFS,
-	OPT_RXD,
-	OPT_TXD,
-	OPT_MTU,
-	OPT_OFFLOAD,
-	OPT_IDLE,
-	OPT_TUNABLE,
-	OPT_VERBOSE
+	OPT_RX_MBUFS
 };
 
 static const struct option longopts[] = {
-    {"config", required_argument, NULL, OPT_CONFIG},
-    {"addr", required_argument, NULL, OPT_ADDR},
-    {"route", required_argument, NULL, OPT_ROUTE},
+    APP_OPT_ROWS,
     {"port-id", required_argument, NULL, OPT_PORT_ID},
     {"access-log", required_argument, NULL, OPT_ACCESS_LOG},
-    {"connections", required_argument, NULL, OPT_CONNECTIONS},
     {"rx-mbufs", required_argument, NULL, OPT_RX_MBUFS},
-    {"mbufs", required_argument, NULL, OPT_MBUFS},
-    {"rxd", required_argument, NULL, OPT_RXD},
-    {"txd", required_argument, NULL, OPT_TXD},
-    {"mtu", required_argument, NULL, OPT_MTU},
-    {"offload", required_argument, NULL, OPT_OFFLOAD},
-    {"idle", required_argument, NULL, OPT_IDLE},
-    {"tunable", required_argument, NULL, OPT_TUNABLE},
-    {"verbose", no_argument, NULL, OPT_VERBOSE},
     {NULL, 0, NULL, 0},
 };
 
-static int parse_idle(const char *text, enum sluice_idle *idle)
+static int parse_own(void *arg, int opt, const char *text)
 {
-	static const char *const name[] = {"spin", "yield", "sleep"};
-
-	for (unsigned int i = 0; i < 3; i++)
-		if (strcmp(text, name[i]) == 0) {
-			*idle = (enum sluice_idle)i;
-			return 0;
-		}
-	return -EINVAL;
-}
-
-static int push_word(const char **list, unsigned int *n, const char *word)
-{
-	if (*n == MAX_WORDS)
-		return -ENOSPC;
-	list[(*n)++] = word;
-	return 0;
-}
-
-/** "PREFIX via GW": one word of the shell, or three. */
-static int parse_route(struct options *o, char *word, int argc, char **argv)
-{
-	struct sockaddr_storage prefix, via;
-	unsigned int len;
-	char *gw = strstr(word, " via ");
-
-	if (o->nroute == RTE_DIM(((struct app_net *)NULL)->route))
-		return -ENOSPC;
-	if (gw != NULL) {
-		*gw = '\0';
-		gw += 5;
-	} else if (optind + 1 < argc && strcmp(argv[optind], "via") == 0) {
-		gw = argv[optind + 1];
-		optind += 2;
-	}
-	if (gw == NULL || app_parse_prefix(word, &prefix, &len) != 0 ||
-	    app_parse_addr(gw, 0, &via) != 0 || prefix.ss_family != via.ss_family)
-		return -EINVAL;
-	o->route[o->nroute][0] = word;
-	o->route[o->nroute++][1] = gw;
-	return 0;
-}
-
-static int parse_option(struct options *o, int opt, char *arg, int argc, char **argv)
-{
-	struct sockaddr_storage ss;
-	unsigned int len;
-	int rc;
+	struct options *o = arg;
 
 	switch (opt) {
-	case OPT_CONFIG:
-		o->config = arg;
-		return 0;
-	case OPT_ADDR:
-		rc = app_parse_prefix(arg, &ss, &len);
-		return rc != 0 ? rc : push_word(o->addr, &o->naddr, arg);
-	case OPT_ROUTE:
-		return parse_route(o, arg, argc, argv);
 	case OPT_PORT_ID:
 		if (o->nports == MAX_PORTS)
 			return -ENOSPC;
-		return app_parse_u64(arg, 0, RTE_MAX_ETHPORTS - 1, &o->port_id[o->nports++]);
+		return app_parse_u64(text, 0, RTE_MAX_ETHPORTS - 1, &o->port_id[o->nports++]);
 	case OPT_ACCESS_LOG:
-		o->log = arg;
-		return 0;
-	case OPT_CONNECTIONS:
-		return app_parse_u64(arg, 16, (1 << 24) - 1, &o->connections);
-	case OPT_RX_MBUFS:
-		return app_parse_size(arg, 1 << 24, &o->rx_mbufs);
-	case OPT_MBUFS:
-		return app_parse_size(arg, 1 << 24, &o->mbufs);
-	case OPT_RXD:
-		return app_parse_u64(arg, 64, 32768, &o->rxd);
-	case OPT_TXD:
-		return app_parse_u64(arg, 64, 32768, &o->txd);
-	case OPT_MTU:
-		return app_parse_u64(arg, 576, 9600, &o->mtu);
-	case OPT_OFFLOAD:
-		return app_parse_bool(arg, &o->offload);
-	case OPT_IDLE:
-		return parse_idle(arg, &o->idle);
-	case OPT_TUNABLE:
-		return push_word(o->tunable, &o->ntunable, arg);
-	case OPT_VERBOSE:
-		app_log_level = 7;
+		o->log = text;
 		return 0;
 	default:
-		return -EINVAL;
+		return app_parse_size(text, 1 << 24, &o->rx_mbufs);
 	}
 }
 
 /** Own options into *o, tunables into *t. 0, or -EINVAL after a message. */
 static int parse_options(struct options *o, struct sluice_tunables *t, int argc, char **argv)
 {
-	char err[200];
-	int opt, index = 0, rc;
-
-	*o = (struct options){.connections = 131072,
-	    .mbufs = 16384,
-	    .rx_mbufs = 65536,
-	    .idle = SLUICE_IDLE_SLEEP,
-	    .offload = true};
-	optind = 1;
-	while ((opt = getopt_long(argc, argv, "", longopts, &index)) != -1) {
-		if (opt == '?')
-			return -EINVAL; /* getopt has said what */
-		rc = parse_option(o, opt, optarg, argc, argv);
-		if (rc != 0) {
-			app_err("--%s %s: %s", longopts[index].name, optarg,
-			    rc == -ENOSPC   ? "given too often"
-			    : rc == -ERANGE ? "out of range"
-					    : "not understood");
-			return -EINVAL;
-		}
-	}
-	if (optind < argc) {
-		app_err("\"%s\" is no option", argv[optind]);
+	*o = (struct options){.app = {.connections = 131072,
+				  .mbufs = 16384,
+				  .idle = SLUICE_IDLE_SLEEP,
+				  .offload = true},
+	    .rx_mbufs = 65536};
+	if (app_options_parse(&o->app, t, argc, argv, longopts, parse_own, o) != 0)
 		return -EINVAL;
-	}
-	if (o->config == NULL) {
+	if (o->app.config == NULL) {
 		app_err("--config FILE is needed");
 		return -EINVAL;
 	}
 	if (o->nports == 0)
 		o->nports = 1;
-	sluice_tunables_default(t);
-	for (unsigned int i = 0; i < o->ntunable; i++)
-		if (app_tunable_set(t, o->tunable[i], err, sizeof(err)) != 0) {
-			app_err("%s", err);
-			return -EINVAL;
-		}
 	return 0;
 }
 
 /* Addresses and routes of the command line. */
 static int configure(struct program *g)
 {
-	struct app_net net = {.ifname = "net0", .addr = g->o.addr, .naddr = g->o.naddr};
+	const struct app_options *o = &g->o.app;
+	struct app_net net = {
+	    .ifname = "net0", .addr = o->addr, .naddr = o->naddr, .nroute = o->nroute};
 
-	for (unsigned int i = 0; i < g->o.nroute; i++)
-		net.route[net.nroute++] = (struct app_route){g->o.route[i][0], g->o.route[i][1]};
+	memcpy(net.route, o->route, sizeof(net.route));
 	return net.naddr == 0 ? 0 : app_net_up(&g->stack, &net);
 }
 
@@ -251,10 +129,10 @@ static int add_ports(struct program *g)
 		struct sluice_ethdev_params ep = {.size = sizeof(ep),
 		    .port_id = (uint16_t)g->o.port_id[i],
 		    .nqueues = 1,
-		    .rxd = (uint16_t)g->o.rxd,
-		    .txd = (uint16_t)g->o.txd,
-		    .mtu = (uint16_t)g->o.mtu,
-		    .no_offload = !g->o.offload};
+		    .rxd = (uint16_t)g->o.app.rxd,
+		    .txd = (uint16_t)g->o.app.txd,
+		    .mtu = (uint16_t)g->o.app.mtu,
+		    .no_offload = !g->o.app.offload};
 		int rc = app_ethdev_add(&g->stack, &ep);
 
 		if (rc < 0)
@@ -267,8 +145,8 @@ static int set_up(struct program *g, const struct sluice_tunables *t)
 {
 	struct app_stack_params sp = {.name = "proxy",
 	    .nsqueues = 1,
-	    .max_connections = (uint32_t)g->o.connections,
-	    .mbufs = (unsigned int)g->o.mbufs,
+	    .max_connections = (uint32_t)g->o.app.connections,
+	    .mbufs = (unsigned int)g->o.app.mbufs,
 	    .rx_mbufs = (unsigned int)g->o.rx_mbufs,
 	    .tunables = t};
 	struct proxy_params pp = {.access_log = g->log != NULL};
@@ -338,8 +216,8 @@ int main(int argc, char **argv)
 	if (rc == 0)
 		rc = pthread_create(&thread, NULL, control, &g);
 	if (rc == 0) {
-		rc =
-		    sluice_squeue_run(sluice_squeue(g.stack.st, 0), g.o.idle, &app_stop, app_clock);
+		rc = sluice_squeue_run(
+		    sluice_squeue(g.stack.st, 0), g.o.app.idle, &app_stop, app_clock);
 		control_ends(&g);
 		app_stop = 1;
 		pthread_join(thread, NULL);

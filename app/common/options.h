@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Options that programs with one stack and one configuration share, and the loop over a command
+ * line. A program adds its own to the table and to the parser, and says all of them in its --help.
+ */
+#ifndef APP_OPTIONS_H
+#define APP_OPTIONS_H
+
+#include <getopt.h>
+
+#include "app.h"
+
+#define APP_MAX_WORDS 64
+
+struct app_options {
+	const char *config;
+	const char *addr[APP_MAX_WORDS], *tunable[APP_MAX_WORDS];
+	struct app_route route[16];
+	unsigned int naddr, ntunable, nroute;
+	uint64_t connections, mbufs, rxd, txd, mtu;
+	enum sluice_idle idle;
+	bool offload;
+};
+
+/** Values of the shared options in a getopt_long table; a program's own begin at APP_OPT_OWN. */
+enum app_opt {
+	APP_OPT_CONFIG = 1,
+	APP_OPT_ADDR,
+	APP_OPT_ROUTE,
+	APP_OPT_CONNECTIONS,
+	APP_OPT_MBUFS,
+	APP_OPT_RXD,
+	APP_OPT_TXD,
+	APP_OPT_MTU,
+	APP_OPT_OFFLOAD,
+	APP_OPT_IDLE,
+	APP_OPT_TUNABLE,
+	APP_OPT_VERBOSE,
+	APP_OPT_OWN
+};
+
+/* clang-format off */
+#define APP_OPT_ROWS \
+	{"config", required_argument, NULL, APP_OPT_CONFIG}, \
+	{"addr", required_argument, NULL, APP_OPT_ADDR}, \
+	{"route", required_argument, NULL, APP_OPT_ROUTE}, \
+	{"connections", required_argument, NULL, APP_OPT_CONNECTIONS}, \
+	{"mbufs", required_argument, NULL, APP_OPT_MBUFS}, \
+	{"rxd", required_argument, NULL, APP_OPT_RXD}, \
+	{"txd", required_argument, NULL, APP_OPT_TXD}, \
+	{"mtu", required_argument, NULL, APP_OPT_MTU}, \
+	{"offload", required_argument, NULL, APP_OPT_OFFLOAD}, \
+	{"idle", required_argument, NULL, APP_OPT_IDLE}, \
+	{"tunable", required_argument, NULL, APP_OPT_TUNABLE}, \
+	{"verbose", no_argument, NULL, APP_OPT_VERBOSE}
+/* clang-format on */
+
+/**
+ * Reads all options: shared ones into *o (which holds the defaults), others by own(arg, option,
+ * text), which returns 0, -EINVAL, -ERANGE or -ENOSPC (given too often); then the tunables into *t.
+ * 0, or -EINVAL after a message.
+ */
+int app_options_parse(struct app_options *o, struct sluice_tunables *t, int argc, char **argv,
+    const struct option *table, int (*own)(void *arg, int opt, const char *text), void *arg);
+
+#endif
