@@ -222,12 +222,12 @@ static void model(const struct look *l)
 
 /* ---- after a pass ---- */
 
-static uint64_t drops_of(const struct sluice_squeue *sq)
+static uint64_t drops_of(const struct sluice_squeue *sq, bool calm)
 {
 	const struct sluice_counters *c = &sq->ctr;
 
 	return c->tcp_ooo_drop + c->sq_fwd_drops + c->tcp_conn_nomem + c->port_tx_nomem +
-	       c->tcp_rx_copied_out + c->ip_in_not_local;
+	       c->tcp_rx_copied_out + (calm ? 0 : c->ip_in_not_local); /* addresses go */
 }
 
 static void begin(struct look *l)
@@ -306,7 +306,7 @@ void sim_check_squeue(struct sim *s, unsigned int stack, unsigned int q)
 	uint64_t drops = 0;
 
 	for (unsigned int i = 0; i < s->nsq[stack]; i++)
-		drops += drops_of(s->st[stack]->sq[i]);
+		drops += drops_of(s->st[stack]->sq[i], s->calm);
 	s->drops[stack] = drops; /* once short of memory, bounds only */
 	if (s->plant != 0)
 		sim_plant_pass(s, stack, q);

@@ -391,7 +391,7 @@ static int do_plan(
 	return rc == 0 ? 0 : 1;
 }
 
-static int do_cases(char **files, int n, const struct sim_options *o)
+static int do_cases(char **files, int n, const struct sim_options *o, bool sums)
 {
 	int bad = n == 0;
 
@@ -407,7 +407,7 @@ static int do_cases(char **files, int n, const struct sim_options *o)
 			printf("%s:%d: not an item\n", files[i], line);
 			bad++;
 		} else {
-			bad += do_plan(&p, files[i], o, false);
+			bad += do_plan(&p, files[i], o, sums);
 		}
 		if (f != NULL)
 			fclose(f);
@@ -523,7 +523,7 @@ int main(int argc, char **argv)
 	case MODE_SEEDS:
 		return do_seeds(&r, must, sums, ms, dir);
 	case MODE_CASE:
-		return do_cases(argv + optind, argc - optind, &o);
+		return do_cases(argv + optind, argc - optind, &o, sums);
 	case MODE_PLAN:
 		sim_plan_of_seed(&p, r.a, r.squeues);
 		sim_plan_write(stdout, &p);
