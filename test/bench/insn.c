@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What instructions.sh counts under callgrind: one established connection between two stacks over a
- * wire that does checksums, as a NIC would, in virtual time. Each round the left side sends BURST
- * full segments and the right side receives them in one pass. The two passes that count are
- * functions of their own, so that callgrind can be told to look at nothing else:
+ * What instructions.sh counts under callgrind: two stacks over a wire, in virtual time. The passes
+ * that count are functions of their own, so that callgrind can be told to look at nothing else.
  *
+ * stream: one connection. Each round the left side sends BURST full segments and the right side
+ * receives them in one pass.
  *	insn_send	sluice_send of each segment, and the pass that transmits them
  *	insn_receive	the pass that receives them, recv and consume in it, and the ACKs it causes
  *	insn_idle	a pass that finds nothing
+ * rr: BURST connections, a request of 64 bytes under way on each; whoever receives answers with 64
+ * bytes from within the upcall.
+ *	insn_rr		a pass of each stack: BURST requests in and answers out, and the same back
  *
- * usage: insn BURST ROUNDS
+ * usage: insn stream|rr port|software BURST ROUNDS
+ *	port		the wire makes and checks the checksums, as a NIC would
+ *	software	the stacks do
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +25,8 @@
 #include <sluice/sluice.h>
 
 #define SEGMENT 1448 /* 1500 - IPv4 - TCP - timestamps */
+#define SMALL 64     /* of rr */
+#define BURST_MAX 64
 #define WARM 200     /* rounds before callgrind's count begins to matter: slow start is over */
 
 #define MUST(cond)                                                                        \
@@ -34,22 +41,36 @@ static struct sluice_stack *st[2];
 static struct sluice_squeue *sq[2];
 static struct rte_mempool *pool;
 static sluice_conn_t sender;
-static bool connected;
+static unsigned int nconnected;
+static bool answering; /* rr: recv sends as many bytes as came */
 static uint64_t received, now = SLUICE_SEC(1);
 
 void insn_send(struct rte_mbuf **m, unsigned int n);
 void insn_receive(void);
 void insn_idle(void);
+void insn_rr(void);
 
 static void on_connected(void *arg, sluice_conn_t c, uint32_t connid)
 {
-	connected = true;
+	nconnected++;
 }
 
+static void say(struct sluice_stack *s, sluice_conn_t c, size_t n)
+{
+	struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
+
+	MUST(m != NULL);
+	memset(rte_pktmbuf_append(m, (uint16_t)n), 'x', n);
+	MUST(sluice_send(s, c, m, 0) == 0);
+}
+
+/* arg: the stack that receives */
 static int on_recv(void *arg, sluice_conn_t c, size_t avail, bool push)
 {
-	MUST(sluice_consume(st[1], c, avail) == 0);
+	MUST(sluice_consume(arg, c, avail) == 0);
 	received += avail;
+	if (answering)
+		say(arg, c, avail);
 	return 0;
 }
 
@@ -60,11 +81,16 @@ static int on_newconn(void *arg, sluice_conn_t listener, sluice_conn_t eager, vo
     const struct sluice_upcalls **up)
 {
 	*up = &ups;
+	*up_arg = st[1];
 	return sluice_accept(st[1], listener, eager);
 }
 
 static const struct sluice_upcalls listener_ups = {
     .size = sizeof(listener_ups), .newconn = on_newconn};
+
+static const struct sockaddr_in right = {
+    .sin_family = AF_INET, .sin_port = RTE_BE16(7000), .sin_addr.s_addr = RTE_BE32(0x0a000002)};
+static sluice_conn_t opened[BURST_MAX];
 
 static void make_stack(unsigned int i, struct sluice_driver wire)
 {
@@ -98,14 +124,12 @@ static void settle(uint64_t ns)
 				;
 }
 
-static void open_connection(void)
+static void listen_and_wire(uint32_t caps)
 {
-	struct sockaddr_in sa = {
-	    .sin_family = AF_INET, .sin_port = htons(7000), .sin_addr.s_addr = htonl(0x0a000002)};
 	struct sluice_wire_params wp = {.size = sizeof(wp),
 	    .nqueues = {1, 1},
 	    .depth = 1024,
-	    .caps = SLUICE_CAP_TX_IP4_CKSUM | SLUICE_CAP_TX_L4_CKSUM | SLUICE_CAP_RX_CKSUM};
+	    .caps = caps};
 	struct sluice_driver wire[2];
 	sluice_conn_t l;
 
@@ -115,14 +139,21 @@ static void open_connection(void)
 	settle(SLUICE_MS(1));
 	MUST(sluice_create(st[1], AF_INET, SOCK_STREAM, 0, 0, 0, &l) == 0);
 	MUST(sluice_activate(st[1], l, &listener_ups, NULL) == 0);
-	MUST(sluice_bind(st[1], l, (struct sockaddr *)&sa, sizeof(sa)) == 0);
-	MUST(sluice_listen(st[1], l, 8) == 0);
-	MUST(sluice_create(st[0], AF_INET, SOCK_STREAM, 0, 0, 0, &sender) == 0);
-	MUST(sluice_activate(st[0], sender, &ups, NULL) == 0);
-	MUST(sluice_connect(st[0], sender, (struct sockaddr *)&sa, sizeof(sa), NULL) ==
-	     -EINPROGRESS);
+	MUST(sluice_bind(st[1], l, (const struct sockaddr *)&right, sizeof(right)) == 0);
+	MUST(sluice_listen(st[1], l, 64) == 0);
+}
+
+static void open_connections(unsigned int n)
+{
+	for (unsigned int i = 0; i < n; i++) {
+		MUST(sluice_create(st[0], AF_INET, SOCK_STREAM, 0, 0, 0, &sender) == 0);
+		MUST(sluice_activate(st[0], sender, &ups, st[0]) == 0);
+		MUST(sluice_connect(st[0], sender, (const struct sockaddr *)&right, sizeof(right),
+			 NULL) == -EINPROGRESS);
+		opened[i] = sender;
+	}
 	settle(SLUICE_MS(20));
-	MUST(connected);
+	MUST(nconnected == n);
 }
 
 __attribute__((noinline)) void insn_send(struct rte_mbuf **m, unsigned int n)
@@ -142,9 +173,17 @@ __attribute__((noinline)) void insn_idle(void)
 	MUST(sluice_squeue_poll(sq[0], now, 0) == 0);
 }
 
-static void round_of(unsigned int burst, bool counted)
+__attribute__((noinline)) void insn_rr(void)
 {
-	struct rte_mbuf *m[64];
+	MUST(sluice_squeue_poll(sq[1], now, 0) > 0);
+	now += 5000;
+	MUST(sluice_squeue_poll(sq[0], now, 0) > 0);
+	now += 5000;
+}
+
+static void stream_round(unsigned int burst, bool counted)
+{
+	struct rte_mbuf *m[BURST_MAX];
 	uint64_t before = received;
 
 	MUST(rte_pktmbuf_alloc_bulk(pool, m, burst) == 0);
@@ -168,29 +207,69 @@ static void round_of(unsigned int burst, bool counted)
 		insn_idle();
 }
 
-int main(int argc, char **argv)
+static void stream(unsigned int burst, unsigned int rounds)
+{
+	open_connections(1);
+	for (unsigned int i = 0; i < WARM; i++)
+		stream_round(burst, false);
+	settle(SLUICE_MS(100));
+	for (unsigned int i = 0; i < rounds; i++)
+		stream_round(burst, true);
+}
+
+static void rr(unsigned int burst, unsigned int rounds)
+{
+	open_connections(burst);
+	answering = true;
+	for (unsigned int i = 0; i < burst; i++)
+		say(st[0], opened[i], SMALL);
+	for (unsigned int i = 0; i < WARM; i++) {
+		(void)sluice_squeue_poll(sq[0], now, 0);
+		(void)sluice_squeue_poll(sq[1], now, 0);
+		now += 10000;
+	}
+	MUST(sluice_squeue_poll(sq[0], now, 0) > 0);
+	for (unsigned int i = 0; i < rounds; i++) {
+		uint64_t before = received;
+
+		insn_rr();
+		MUST(received == before + 2 * (uint64_t)burst * SMALL);
+	}
+	answering = false;
+	settle(SLUICE_MS(20));
+}
+
+static void start_eal(void)
 {
 	static char words[][16] = {"insn", "--no-huge", "--no-pci", "--no-shconf", "--no-telemetry",
 	    "-m", "64", "-l", "0", "--log-level", "error"};
 	char *eal[RTE_DIM(words) + 1] = {NULL};
-	unsigned int burst = argc == 3 ? (unsigned int)atoi(argv[1]) : 0;
-	unsigned int rounds = argc == 3 ? (unsigned int)atoi(argv[2]) : 0;
 
-	if (burst == 0 || burst > 64 || rounds == 0) {
-		fprintf(stderr, "usage: insn BURST ROUNDS (burst up to 64)\n");
-		return 2;
-	}
 	for (unsigned int i = 0; i < RTE_DIM(words); i++)
 		eal[i] = words[i];
 	MUST(rte_eal_init((int)RTE_DIM(words), eal) >= 0);
 	pool = rte_pktmbuf_pool_create("insn", 8191, 256, 0, RTE_MBUF_DEFAULT_BUF_SIZE, -1);
 	MUST(pool != NULL);
-	open_connection();
-	for (unsigned int i = 0; i < WARM; i++)
-		round_of(burst, false);
-	settle(SLUICE_MS(100));
-	for (unsigned int i = 0; i < rounds; i++)
-		round_of(burst, true);
+}
+
+int main(int argc, char **argv)
+{
+	unsigned int burst = argc == 5 ? (unsigned int)atoi(argv[3]) : 0;
+	unsigned int rounds = argc == 5 ? (unsigned int)atoi(argv[4]) : 0;
+
+	if (burst == 0 || burst > BURST_MAX || rounds == 0) {
+		fprintf(stderr, "usage: insn stream|rr port|software BURST ROUNDS (burst <= %u)\n",
+		    BURST_MAX);
+		return 2;
+	}
+	start_eal();
+	listen_and_wire(strcmp(argv[2], "port") == 0
+			    ? SLUICE_CAP_TX_IP4_CKSUM | SLUICE_CAP_TX_L4_CKSUM | SLUICE_CAP_RX_CKSUM
+			    : 0);
+	if (strcmp(argv[1], "rr") == 0)
+		rr(burst, rounds);
+	else
+		stream(burst, rounds);
 	for (unsigned int i = 0; i < 2; i++) {
 		MUST(sluice_squeue_release(sq[i]) == 0);
 		MUST(sluice_stack_destroy(st[i], NULL) == 0);
