@@ -89,8 +89,6 @@ void ip_eth_input(struct ip_in *in, struct rte_mbuf *m)
 	bool many;
 	int ifx;
 
-	if (SL_LIKELY(!(caps & SLUICE_CAP_L3)) && ip_fast4(in, m, caps))
-		return;
 	p = (struct ip_pkt){.m = m, .trusted = (caps & SLUICE_CAP_PERFECT) != 0};
 	if (caps & SLUICE_CAP_L3) {
 		l3_input(in, &p);

@@ -260,23 +260,27 @@ static void in_begin(struct ip_in *in, struct sluice_squeue *sq, unsigned int po
 	in->nback = in->npkts = 0;
 	in->port = port;
 	in->forwarded = forwarded;
-	in->ifx = -1;
-	in->dst.set = in->src.set = false;
+	in->ifx = in->plain = -1;
+	in->dst.set = in->src.set = in->pair_set = false;
 }
 
 static void input_burst(struct ip_in *in, struct rte_mbuf **pkts, unsigned int n)
 {
-	if (in->port < SL_MAX_PORTS && !(in->sq->port[in->port].info.caps & SLUICE_CAP_L3)) {
+	uint32_t caps = in->port < SL_MAX_PORTS ? in->sq->port[in->port].info.caps : 0;
+
+	if (in->port < SL_MAX_PORTS && !(caps & SLUICE_CAP_L3)) {
 		in->vlan[0] = in->vlan[1] = SLUICE_VLAN_NONE;
-		in->ifx =
+		in->ifx = in->plain =
 		    ip_find_if(in->sq->ip->snap, in->port, SLUICE_VLAN_NONE, SLUICE_VLAN_NONE);
+		if (in->plain >= 0)
+			in->mac = ip_word(in->sq->ip->snap->cfg.ifs[in->plain].mac) << 16;
 	}
 	for (unsigned int i = 0; i < n; i++) {
 		if (i + 2 < n)
 			__builtin_prefetch(rte_pktmbuf_mtod(pkts[i + 2], void *));
 		if (SL_UNLIKELY(in->forwarded && (pkts[i]->packet_type & 0xff000000u) == IP_MARK))
 			ip_marked_input(in, pkts[i]);
-		else
+		else if (SL_UNLIKELY(in->plain < 0 || !ip_fast4(in, pkts[i], caps)))
 			ip_eth_input(in, pkts[i]);
 	}
 	ip_in_flush(in);

@@ -194,6 +194,11 @@ struct ip_in {
 	uint16_t vlan[2]; /* of the frame before, whose interface was ifx; -1: none yet */
 	int ifx;
 	struct ip_memo dst, src;
+	/* Of ip_fast4: the interface of untagged frames, -1 none (never another one, as ifx may be);
+	 * its MAC as a word; and the IPv4 source and destination on it that were found good. */
+	int plain;
+	uint64_t mac, pair;
+	bool pair_set;
 	struct sl_pkt pkts[SL_BURST];
 };
 struct ip_pkt {
@@ -334,29 +339,105 @@ const struct sl_cfg_route *ip_route(
 int ip_route_flow(struct sluice_squeue *sq, struct sl_flow *f, const struct sl_key *key,
     struct sluice_addr *hop, int scope);
 bool ip_on_link(const struct ip_snap *s, uint16_t ifidx, const struct sluice_addr *a);
-/* output.c */
-/** One's complement sum of the pseudo-header, host arithmetic on network-order words. */
+/* cksum.c: one's complement sums (RFC 1071) in host arithmetic on network-order words. Words of any
+ * size fold to the same. */
+static inline uint64_t ip_sum_add(uint64_t s, uint64_t w)
+{
+	s += w;
+	return s + (s < w); /* the carry comes round */
+}
+/** To 16 bits: each half is added to the other at once, the upper one of the result is the sum. */
+static inline uint16_t ip_fold(uint64_t s)
+{
+	uint32_t h;
+
+	s += s << 32 | s >> 32;
+	h = (uint32_t)(s >> 32);
+	h += h << 16 | h >> 16;
+	return (uint16_t)(h >> 16);
+}
+static inline uint64_t ip_word(const uint8_t *b)
+{
+	uint64_t w;
+
+	memcpy(&w, b, 8);
+	return w;
+}
+struct ip_block {
+	uint8_t b[32];
+};
+/** s and 32 bytes more. Compilers make four instructions of a word and its carry, and one will do;
+ * where the sanitizers look on, they are to see the reads. */
+static inline uint64_t ip_sum32(uint64_t s, const uint8_t *b)
+{
+#ifndef SLUICE_DEBUG_CHECKS
+	__asm__("addq %1, %0\n\tadcq 8+%1, %0\n\tadcq 16+%1, %0\n\tadcq 24+%1, %0\n\tadcq $0, %0"
+		: "+r"(s)
+		: "o"(*(const struct ip_block *)(const void *)b)
+		: "cc");
+	return s;
+#else
+	s = ip_sum_add(ip_sum_add(s, ip_word(b)), ip_word(b + 8));
+	return ip_sum_add(ip_sum_add(s, ip_word(b + 16)), ip_word(b + 24));
+#endif
+}
+/** The last len bytes, less than 32. */
+static inline uint64_t ip_sum_tail(uint64_t s, const uint8_t *b, uint32_t len)
+{
+	uint64_t rest = 0;
+	uint32_t w4;
+	uint16_t w2;
+
+	for (; len >= 8; len -= 8, b += 8)
+		s = ip_sum_add(s, ip_word(b));
+	if (len & 4) {
+		memcpy(&w4, b, 4);
+		rest = w4;
+		b += 4;
+	}
+	if (len & 2) {
+		memcpy(&w2, b, 2);
+		rest += w2;
+		b += 2;
+	}
+	if (len & 1)
+		rest += *b;
+	return ip_sum_add(s, rest);
+}
+/** len bytes; fewer instructions than ip_sum_long below IP_SUM_SHORT. */
+static inline uint64_t ip_sum_short(const uint8_t *b, uint32_t len)
+{
+	const uint8_t *end = b + (len & ~31u);
+	uint64_t s = 0;
+
+	for (; b != end; b += 32)
+		s = ip_sum32(s, b);
+	return SL_UNLIKELY(len & 31) ? ip_sum_tail(s, b, len & 31) : s;
+}
+#define IP_SUM_SHORT 256u
+uint64_t ip_sum_long(const uint8_t *b, uint32_t len);
+static inline uint64_t ip_sum(const uint8_t *b, uint32_t len)
+{
+	return len < IP_SUM_SHORT ? ip_sum_short(b, len) : ip_sum_long(b, len);
+}
+/** Of the pseudo-header. */
+static inline uint64_t ip_pseudo4(uint32_t src, uint32_t dst, uint8_t proto, uint32_t len)
+{
+	return (uint64_t)src + dst + htons(proto) + htonl(len);
+}
 uint32_t ip_pseudo(
     const struct sluice_addr *s, const struct sluice_addr *d, uint8_t proto, uint32_t len);
-static inline uint16_t ip_fold(uint32_t s)
-{
-	s = (s & 0xffff) + (s >> 16);
-	s = (s & 0xffff) + (s >> 16);
-	return (uint16_t)s;
-}
 /** The sum of an IPv4 header without options: 0xffff when it verifies. */
 static inline uint16_t ip_sum_header(const uint8_t *h)
 {
 	uint32_t w[5];
-	uint64_t s;
 
 	memcpy(w, h, sizeof(w));
-	s = (uint64_t)w[0] + w[1] + w[2] + w[3] + w[4];
-	s = (s & 0xffffffff) + (s >> 32);
-	return ip_fold((uint32_t)s + (uint32_t)(s >> 32));
+	return ip_fold((uint64_t)w[0] + w[1] + w[2] + w[3] + w[4]);
 }
 /** Checksum over m from off, len bytes, added to sum: 0xffff when it verifies. */
 uint16_t ip_sum_mbuf(const struct rte_mbuf *m, uint32_t off, uint32_t len, uint32_t sum);
+/* output.c */
 /** A stateless packet of `proto`, m begins at its header; ip_out_no_route and ip_out_no_neigh are
  * counted. Takes m. */
 void ip_send(struct sluice_squeue *sq, uint32_t vrf, int scope, const struct sluice_addr *src,

@@ -94,17 +94,51 @@ bad:
 	return false;
 }
 
+/* The address pair of an untagged packet, remembered for the next ones of the burst. */
+static bool pair_ok(struct ip_in *in, uint32_t vrf, const uint8_t *h)
+{
+	struct sluice_addr src = rd_addr4(h + 12), dst = rd_addr4(h + 16);
+
+	if (!ip_is_local(in->sq, &in->dst, vrf, &dst) || !source_ok(in, vrf, &src, &dst))
+		return false;
+	in->pair = ip_word(h + 12);
+	in->pair_set = true;
+	return true;
+}
+
+/* Checksums: right by the port's word, or by our own sum. */
+static inline bool header_sum_ok(const struct rte_mbuf *m, const uint8_t *h)
+{
+	uint64_t by_port = m->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK;
+
+	return (by_port & RTE_MBUF_F_RX_IP_CKSUM_GOOD) || /* or NONE */
+	       (by_port != RTE_MBUF_F_RX_IP_CKSUM_BAD && ip_sum_header(h) == 0xffff);
+}
+
+static inline bool tcp_sum_ok(
+    const struct rte_mbuf *m, const struct sl_key *k, const uint8_t *th, uint32_t len)
+{
+	uint64_t by_port = m->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK, pseudo;
+
+	if (by_port != 0) /* NONE, which a virtual port says of what nobody wrote, is both bits */
+		return (by_port & RTE_MBUF_F_RX_L4_CKSUM_GOOD) != 0;
+	pseudo = ip_pseudo4(k->raddr.w[3], k->laddr.w[3], PROTO_TCP, len);
+	if (SL_LIKELY(m->nb_segs == 1))
+		return ip_fold(ip_sum_add(pseudo, ip_sum(th, len))) == 0xffff;
+	return ip_sum_mbuf(m, ETH_HLEN + IP4_HLEN, len, ip_fold(pseudo)) == 0xffff;
+}
+
+_Static_assert(offsetof(struct sl_cfg_if, mac) + 8 <= sizeof(struct sl_cfg_if), "read as a word");
+
 /*
- * The packet that nearly all are: an untagged frame for us in one buffer, TCP over IPv4 without
- * options or fragments, checksums right, for an address of ours, from elsewhere, not to another
+ * The packet that nearly all are: an untagged frame for us, headers in the first buffer and no
+ * padding behind the last one when there are more, TCP over IPv4 without options or fragments, checksums right, for an address of ours, from elsewhere, not to another
  * squeue. False: it is something else, untouched and uncounted, and the long way finds out what.
  */
 bool ip_fast4(struct ip_in *in, struct rte_mbuf *m, uint32_t caps)
 {
 	struct sluice_squeue *sq = in->sq;
 	const uint64_t stripped = RTE_MBUF_F_RX_VLAN_STRIPPED | RTE_MBUF_F_RX_QINQ_STRIPPED;
-	const uint64_t ipc = m->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK,
-		       l4c = m->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK;
 	const uint8_t *e = rte_pktmbuf_mtod(m, const uint8_t *), *h = e + ETH_HLEN,
 		      *th = h + IP4_HLEN;
 	bool trusted = (caps & SLUICE_CAP_PERFECT) != 0;
@@ -113,17 +147,22 @@ bool ip_fast4(struct ip_in *in, struct rte_mbuf *m, uint32_t caps)
 	unsigned int to;
 	struct sl_pkt *o;
 
-	if (m->data_len < ETH_HLEN + IP4_HLEN + 20 || m->nb_segs != 1 || (m->ol_flags & stripped) ||
-	    rd16(e + 12) != TYPE_IP4 || in->ifx < 0 || in->vlan[0] != SLUICE_VLAN_NONE)
+	if (m->data_len < ETH_HLEN + IP4_HLEN + 20 || (m->ol_flags & stripped) ||
+	    ip_word(e) << 16 != in->mac || rd16(e + 12) != TYPE_IP4)
 		return false;
-	f = &sq->ip->snap->cfg.ifs[in->ifx];
+	f = &sq->ip->snap->cfg.ifs[in->plain];
 	total = rd16(h + 2);
 	hl = (uint32_t)(th[12] >> 4) * 4;
-	if (memcmp(e, f->mac, 6) != 0 || h[0] != 0x45 || (rd16(h + 6) & 0x3fff) != 0 ||
-	    h[9] != PROTO_TCP || total + ETH_HLEN > m->data_len || hl < 20 || IP4_HLEN + hl > total)
+	if (h[0] != 0x45 || (rd16(h + 6) & 0x3fff) != 0 || h[9] != PROTO_TCP || hl < 20 ||
+	    IP4_HLEN + hl > total)
 		return false;
-	if (!trusted && !(ipc & RTE_MBUF_F_RX_IP_CKSUM_GOOD) &&
-	    (ipc == RTE_MBUF_F_RX_IP_CKSUM_BAD || ip_sum_header(h) != 0xffff))
+	if (SL_LIKELY(m->nb_segs == 1)
+		? total + ETH_HLEN > m->data_len
+		: total + ETH_HLEN != m->pkt_len || ETH_HLEN + IP4_HLEN + hl > m->data_len)
+		return false;
+	if (SL_UNLIKELY(!in->pair_set || ip_word(h + 12) != in->pair) && !pair_ok(in, f->vrf, h))
+		return false;
+	if (!trusted && SL_UNLIKELY(!header_sum_ok(m, h)))
 		return false;
 	if (in->npkts == SL_BURST)
 		ip_in_flush(in);
@@ -133,30 +172,26 @@ bool ip_fast4(struct ip_in *in, struct rte_mbuf *m, uint32_t caps)
 	memcpy(&o->key.rport, th, 2);
 	memcpy(&o->key.lport, th + 2, 2);
 	o->key.vrf = f->vrf;
-	if (!ip_is_local(sq, &in->dst, f->vrf, &o->key.laddr) ||
-	    !source_ok(in, f->vrf, &o->key.raddr, &o->key.laddr))
+	if (SL_UNLIKELY(sq->stack->nsq > 1) &&
+	    ip_elsewhere(sq, in->port, &o->key, in->forwarded, &to))
 		return false;
-	if (sq->stack->nsq > 1 && ip_elsewhere(sq, in->port, &o->key, in->forwarded, &to))
-		return false;
-	if (!trusted && !(l4c & RTE_MBUF_F_RX_L4_CKSUM_GOOD) &&
-	    (l4c == RTE_MBUF_F_RX_L4_CKSUM_BAD ||
-		ip_sum_mbuf(m, ETH_HLEN + IP4_HLEN, total - IP4_HLEN,
-		    ip_pseudo(&o->key.raddr, &o->key.laddr, PROTO_TCP, total - IP4_HLEN)) !=
-		    0xffff))
+	if (!trusted && SL_UNLIKELY(!tcp_sum_ok(m, &o->key, th, total - IP4_HLEN)))
 		return false;
 	SL_COUNT(sq, ip_in);
 	in->npkts++;
 	o->m = m;
 	o->len = (uint16_t)(total - IP4_HLEN);
-	o->ifidx = (uint16_t)in->ifx;
+	o->ifidx = (uint16_t)in->plain;
 	o->ttl = h[8];
 	o->tos = h[1];
 	o->port = (uint8_t)in->port;
-	o->flags =
-	    (uint8_t)(((h[1] & 3) == 3 ? SL_PKT_CE : 0) | (in->forwarded ? SL_PKT_FORWARDED : 0) |
-		      (m->ol_flags & RTE_MBUF_F_RX_LRO ? SL_PKT_LRO : 0));
+	o->flags = in->forwarded ? SL_PKT_FORWARDED : 0;
+	if (SL_UNLIKELY((h[1] & 3) == 3))
+		o->flags |= SL_PKT_CE;
+	if (SL_UNLIKELY(m->ol_flags & RTE_MBUF_F_RX_LRO))
+		o->flags |= SL_PKT_LRO;
 	m->data_off = (uint16_t)(m->data_off + ETH_HLEN + IP4_HLEN);
-	m->data_len = o->len;
+	m->data_len = m->nb_segs == 1 ? o->len : (uint16_t)(m->data_len - ETH_HLEN - IP4_HLEN);
 	m->pkt_len = o->len;
 	return true;
 }

@@ -10,132 +10,26 @@
 #define TX_FLAGS_TCP4 (RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_TCP_CKSUM)
 #define TX_FLAGS_TCP6 (RTE_MBUF_F_TX_IPV6 | RTE_MBUF_F_TX_TCP_CKSUM)
 
-/*
- * RFC 1071 2 (C): sums of larger words fold to the same. Sums of 32-bit halves in 64 bits need no
- * carry, so four lanes run side by side: a whole number of 32-byte pieces.
- */
-typedef uint64_t lanes __attribute__((vector_size(32)));
-
-static inline __attribute__((always_inline)) uint64_t sum_lanes(const uint8_t *b, uint32_t pieces)
+/* Bytes in front of the packet; sl_hdr_alloc left room for all headers. */
+static inline uint8_t *front(struct rte_mbuf *m, unsigned int n)
 {
-	lanes low = {0}, high = {0};
-
-	for (; pieces > 0; pieces--, b += 32) {
-		lanes w;
-
-		memcpy(&w, b, 32);
-		low += w & 0xffffffff;
-		high += w >> 32;
-	}
-	low += high;
-	return low[0] + low[1] + low[2] + low[3];
+	m->data_off = (uint16_t)(m->data_off - n);
+	m->data_len = (uint16_t)(m->data_len + n);
+	m->pkt_len += n;
+	return rte_pktmbuf_mtod(m, uint8_t *);
 }
 
-static uint64_t sum_any(const uint8_t *b, uint32_t pieces)
+static inline void put4(uint8_t *h, uint32_t src, uint32_t dst, uint8_t proto, uint8_t tos,
+    uint8_t ttl, uint32_t len, bool sum)
 {
-	return sum_lanes(b, pieces);
-}
-
-#ifdef __x86_64__
-static __attribute__((target("avx2"))) uint64_t sum_avx2(const uint8_t *b, uint32_t pieces)
-{
-	return sum_lanes(b, pieces);
-}
-#define SUM_WIDE(b, n) (__builtin_cpu_supports("avx2") ? sum_avx2(b, n) : sum_any(b, n))
-#else
-#define SUM_WIDE(b, n) sum_any(b, n)
-#endif
-
-static inline uint32_t sum_bytes(const void *p, uint32_t len)
-{
-	const uint8_t *b = p;
-	uint64_t s = 0, w;
-
-	if (len >= 128) {
-		s = SUM_WIDE(b, len / 32);
-		b += len & ~31u;
-		len &= 31;
-	}
-	for (; len >= 8; len -= 8, b += 8) {
-		memcpy(&w, b, 8);
-		s += (uint32_t)w;
-		s += w >> 32;
-	}
-	if (len >= 4) {
-		uint32_t h;
-
-		memcpy(&h, b, 4);
-		s += h;
-		b += 4;
-		len -= 4;
-	}
-	if (len > 0) {
-		uint16_t h = b[0];
-
-		if (len >= 2)
-			memcpy(&h, b, 2);
-		s += h;
-		if (len == 3)
-			s += b[2];
-	}
-	s = (s & 0xffffffff) + (s >> 32);
-	s = (s & 0xffffffff) + (s >> 32);
-	return ip_fold((uint32_t)s);
-}
-
-uint32_t ip_pseudo(
-    const struct sluice_addr *s, const struct sluice_addr *d, uint8_t proto, uint32_t len)
-{
-	uint32_t l = htonl(len), sum = htons(proto) + (l & 0xffff) + (l >> 16);
-
-	if (sl_addr_is4(s))
-		return sum + sum_bytes(&s->b[12], 4) + sum_bytes(&d->b[12], 4);
-	if (SL_UNLIKELY(s->b[0] == 0xfe || d->b[0] == 0xfe)) { /* as they are on the wire */
-		struct sluice_addr a[2] = {sl_addr_zoned(*s, 0), sl_addr_zoned(*d, 0)};
-
-		return sum + sum_bytes(a, sizeof(a));
-	}
-	return sum + sum_bytes(s, 16) + sum_bytes(d, 16);
-}
-
-uint16_t ip_sum_mbuf(const struct rte_mbuf *m, uint32_t off, uint32_t len, uint32_t sum)
-{
-	bool odd = false;
-
-	while (m != NULL && off >= m->data_len) {
-		off -= m->data_len;
-		m = m->next;
-	}
-	for (; m != NULL && len > 0; m = m->next) {
-		uint32_t n = RTE_MIN(len, (uint32_t)m->data_len - off);
-		uint32_t s = sum_bytes(rte_pktmbuf_mtod_offset(m, const void *, off), n);
-
-		/* RFC 1071 2 (B): a part that begins at an odd offset counts with its bytes
-		 * swapped. */
-		sum += odd ? (uint32_t)__builtin_bswap16((uint16_t)s) : s;
-		odd ^= n & 1;
-		len -= n;
-		off = 0;
-	}
-	return ip_fold(sum);
-}
-
-static void put4(uint8_t *h, const struct sluice_addr *s, const struct sluice_addr *d,
-    uint8_t proto, uint8_t tos, uint8_t ttl, uint32_t len, bool sum)
-{
+	/* RFC 6864 4.1: an atomic datagram, DF, needs no ID. */
+	const uint32_t w[5] = {htonl(0x45000000u | (uint32_t)tos << 16 | len), htonl(0x4000),
+	    htonl((uint32_t)ttl << 24 | (uint32_t)proto << 16), src, dst};
 	uint16_t c;
 
-	h[0] = 0x45;
-	h[1] = tos;
-	wr16(h + 2, (uint16_t)len);
-	wr32(h + 4, 0x00004000); /* RFC 6864 4.1: an atomic datagram, DF, needs no ID */
-	h[8] = ttl;
-	h[9] = proto;
-	wr16(h + 10, 0);
-	memcpy(h + 12, &s->b[12], 4);
-	memcpy(h + 16, &d->b[12], 4);
+	memcpy(h, w, sizeof(w));
 	if (sum) {
-		c = (uint16_t)~ip_sum_header(h);
+		c = (uint16_t)~ip_fold((uint64_t)w[0] + w[1] + w[2] + w[3] + w[4]);
 		memcpy(h + 10, &c, 2);
 	}
 }
@@ -155,33 +49,34 @@ void ip_put6(uint8_t *h, const struct sluice_addr *s, const struct sluice_addr *
 		wr16(h + 26, 0);
 }
 
-/* What the pool will give next to this lcore: of many in flight none is in the cache any more. */
-static inline void fetch_next(struct rte_mempool *mp)
-{
-	const struct rte_mempool_cache *c = rte_mempool_default_cache(mp, rte_lcore_id());
-	const char *m;
+#define FETCH 3u /* how far ahead what the pool will give is fetched */
 
-	if (c == NULL || c->len < 4)
-		return;
-	for (unsigned int i = 3; i <= 4; i++) {
-		m = c->objs[c->len - i];
-		rte_prefetch0(m);
-		rte_prefetch0(m + 64);
-		rte_prefetch0(m + sizeof(struct rte_mbuf) + SL_IP_HEADROOM);
-	}
+/* From this lcore's cache of the pool; of many in flight what comes next is in no other cache. */
+static inline struct rte_mbuf *take(struct rte_mempool *mp)
+{
+	struct rte_mempool_cache *c = rte_mempool_default_cache(mp, rte_lcore_id());
+	const char *next;
+
+	if (SL_UNLIKELY(c == NULL || c->len <= FETCH))
+		return rte_mbuf_raw_alloc(mp);
+	next = c->objs[c->len - 1 - FETCH];
+	rte_prefetch0(next);
+	rte_prefetch0(next + 64);
+	rte_prefetch0(next + sizeof(struct rte_mbuf) + SL_IP_HEADROOM);
+	return c->objs[--c->len];
 }
 
 struct rte_mbuf *sl_hdr_alloc(struct sluice_squeue *sq)
 {
-	struct rte_mbuf *m = rte_pktmbuf_alloc(sq->stack->params.hdr_pool);
+	struct rte_mbuf *m = take(sq->stack->params.hdr_pool);
 
-	if (m == NULL) {
+	if (SL_UNLIKELY(m == NULL)) {
 		SL_COUNT(sq, port_tx_nomem);
 		return NULL;
 	}
-	if (m->data_off < SL_IP_HEADROOM)
+	rte_pktmbuf_reset(m);
+	if (RTE_PKTMBUF_HEADROOM < SL_IP_HEADROOM)
 		m->data_off = SL_IP_HEADROOM;
-	fetch_next(sq->stack->params.hdr_pool);
 	return m;
 }
 
@@ -252,7 +147,7 @@ void ip_push(struct sluice_squeue *sq, uint16_t port, struct rte_mbuf *m)
 {
 	const struct sluice_port_info *info = &sq->port[port].info;
 
-	if (SL_UNLIKELY(!sendable(info, m))) {
+	if (SL_UNLIKELY((m->nb_segs > 1 || !RTE_MBUF_DIRECT(m)) && !sendable(info, m))) {
 		m = linearize(sq, info, m);
 		if (m == NULL)
 			return;
@@ -321,53 +216,75 @@ unsigned int sl_flow_room(struct sluice_squeue *sq, const struct sl_flow *f)
 }
 
 /* TCP checksum: by the port (pseudo-header sum only, without length for TSO), in software, or not
- * at all. */
-static void tcp_cksum(struct rte_mbuf *m, const struct sl_key *key, uint32_t caps, uint8_t th_len,
-    uint16_t tso_mss, bool v4)
+ * at all. m begins at the TCP header. */
+static inline void tcp_cksum(struct rte_mbuf *m, const struct sl_key *key, uint32_t caps,
+    uint8_t th_len, uint16_t tso_mss, bool v4)
 {
-	uint32_t len = m->pkt_len;
-	uint8_t *c = rte_pktmbuf_mtod_offset(m, uint8_t *, 16);
+	bool port = (caps & SLUICE_CAP_TX_L4_CKSUM) || tso_mss > 0;
+	uint8_t *th = rte_pktmbuf_mtod(m, uint8_t *);
+	uint32_t len = tso_mss > 0 ? 0 : m->pkt_len;
+	uint64_t pseudo;
 	uint16_t sum;
 
-	if ((caps & SLUICE_CAP_TX_L4_CKSUM) || tso_mss > 0) {
+	if (!port && (caps & SLUICE_CAP_PERFECT))
+		return;
+	pseudo = v4 ? ip_pseudo4(key->laddr.w[3], key->raddr.w[3], PROTO_TCP, len)
+		    : ip_pseudo(&key->laddr, &key->raddr, PROTO_TCP, len);
+	if (port) {
 		m->ol_flags |= v4 ? TX_FLAGS_TCP4 : TX_FLAGS_TCP6;
 		m->l3_len = v4 ? IP4_HLEN : IP6_HLEN;
 		m->l4_len = th_len;
-		if (tso_mss > 0) {
-			m->ol_flags |= RTE_MBUF_F_TX_TCP_SEG | (v4 ? RTE_MBUF_F_TX_IP_CKSUM : 0);
-			m->tso_segsz = tso_mss;
-			len = 0;
-		}
-		sum = ip_fold(ip_pseudo(&key->laddr, &key->raddr, PROTO_TCP, len));
-	} else if (caps & SLUICE_CAP_PERFECT) {
-		return;
+		sum = ip_fold(pseudo);
+	} else if (SL_LIKELY(m->nb_segs == 1)) {
+		sum = (uint16_t)~ip_fold(ip_sum_add(pseudo, ip_sum(th, len)));
 	} else {
-		sum = (uint16_t)~ip_sum_mbuf(
-		    m, 0, len, ip_pseudo(&key->laddr, &key->raddr, PROTO_TCP, len));
+		sum = (uint16_t)~ip_sum_mbuf(m, 0, len, ip_fold(pseudo));
 	}
-	memcpy(c, &sum, 2);
+	if (tso_mss > 0) {
+		m->ol_flags |= RTE_MBUF_F_TX_TCP_SEG | (v4 ? RTE_MBUF_F_TX_IP_CKSUM : 0);
+		m->tso_segsz = tso_mss;
+	}
+	memcpy(th + 16, &sum, 2);
 }
 
-static void ip_header(struct rte_mbuf *m, const struct sl_flow *f, const struct sl_key *key,
-    uint32_t caps, uint16_t tso_mss)
+static inline void ip_header(struct rte_mbuf *m, uint8_t *h, const struct sl_flow *f,
+    const struct sl_key *key, uint32_t len, uint32_t caps, uint16_t tso_mss, bool v4)
 {
 	bool hw = (caps & SLUICE_CAP_TX_IP4_CKSUM) || tso_mss > 0;
-	uint32_t len = m->pkt_len;
-	uint8_t *h;
+	bool none = (caps & SLUICE_CAP_PERFECT) != 0;
 
-	if (sl_addr_is4(&key->raddr)) {
-		h = (uint8_t *)rte_pktmbuf_prepend(m, IP4_HLEN);
-		put4(h, &key->laddr, &key->raddr, PROTO_TCP, f->tos, f->ttl, len + IP4_HLEN,
-		    !hw && !(caps & SLUICE_CAP_PERFECT));
-		if (hw && !(caps & SLUICE_CAP_PERFECT)) {
+	if (v4) {
+		put4(h, key->laddr.w[3], key->raddr.w[3], PROTO_TCP, f->tos, f->ttl, len + IP4_HLEN,
+		    !hw && !none);
+		if (hw && !none) {
 			m->ol_flags |= RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_IP_CKSUM;
 			m->l3_len = IP4_HLEN;
 		}
 		return;
 	}
-	h = (uint8_t *)rte_pktmbuf_prepend(m, IP6_HLEN);
 	ip_put6(h, &key->laddr, &key->raddr, PROTO_TCP, f->ttl, len);
 	wr32(h, 6u << 28 | (uint32_t)f->tos << 20 | (ntohl(f->flowlabel) & 0xfffff));
+}
+
+/* To a port, over neighbour n (NULL: a raw IP port). Made twice, once for each family. */
+static inline __attribute__((always_inline)) void send_port(struct sluice_squeue *sq,
+    const struct sl_flow *f, const struct sl_key *key, struct rte_mbuf *m, const struct neigh *n,
+    uint16_t port, uint8_t th_len, uint16_t tso_mss, bool v4)
+{
+	unsigned int hl = v4 ? IP4_HLEN : IP6_HLEN, l2len = n != NULL ? n->l2len : 0;
+	uint32_t caps = sq->port[port].info.caps, len = m->pkt_len;
+	uint8_t *p;
+
+	tcp_cksum(m, key, caps, th_len, tso_mss, v4);
+	p = front(m, l2len + hl);
+	ip_header(m, p + l2len, f, key, len, caps, tso_mss, v4);
+	if (SL_LIKELY(l2len == ETH_HLEN)) /* a length that the compiler knows */
+		memcpy(p, n->l2, ETH_HLEN);
+	else if (n != NULL)
+		memcpy(p, n->l2, l2len);
+	if (m->ol_flags & (RTE_MBUF_F_TX_IP_CKSUM | RTE_MBUF_F_TX_TCP_CKSUM))
+		m->l2_len = l2len;
+	ip_push(sq, port, m);
 }
 
 void sl_flow_send(struct sluice_squeue *sq, struct sl_flow *f, const struct sl_key *key,
@@ -375,19 +292,22 @@ void sl_flow_send(struct sluice_squeue *sq, struct sl_flow *f, const struct sl_k
 {
 	struct sl_ip *ip = sq->ip;
 	struct neigh *n = NULL;
-	uint32_t caps;
+	bool v4 = sl_addr_is4(&key->raddr);
 	uint16_t port;
 
 	SL_CHECK(m->data_len >= th_len && rte_pktmbuf_headroom(m) >= IP6_HLEN + L2_MAX);
 	SL_COUNT(sq, ip_out);
 	m->tx_offload = 0;
 	m->ol_flags &= RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL;
-	if (f->state == SL_FLOW_LOCAL) {
-		ip_header(m, f, key, SLUICE_CAP_PERFECT, 0);
+	if (SL_UNLIKELY(f->state == SL_FLOW_LOCAL)) {
+		uint32_t len = m->pkt_len;
+
+		ip_header(
+		    m, front(m, v4 ? IP4_HLEN : IP6_HLEN), f, key, len, SLUICE_CAP_PERFECT, 0, v4);
 		push_local(sq, key->vrf, f->ifidx, m);
 		return;
 	}
-	if (f->nh != 0) {
+	if (SL_LIKELY(f->nh != 0)) {
 		n = ip_neigh_of(ip, f->nh);
 		if (SL_UNLIKELY(n == NULL)) {
 			ip_drop(sq, m, &sq->ctr.ip_out_no_neigh);
@@ -398,15 +318,10 @@ void sl_flow_send(struct sluice_squeue *sq, struct sl_flow *f, const struct sl_k
 	} else {
 		port = ip->snap->cfg.ifs[f->ifidx].port;
 	}
-	caps = sq->port[port].info.caps;
-	tcp_cksum(m, key, caps, th_len, tso_mss, sl_addr_is4(&key->raddr));
-	ip_header(m, f, key, caps, tso_mss);
-	if (n != NULL) {
-		memcpy(rte_pktmbuf_prepend(m, n->l2len), n->l2, n->l2len);
-		if (m->ol_flags & (RTE_MBUF_F_TX_IP_CKSUM | RTE_MBUF_F_TX_TCP_CKSUM))
-			m->l2_len = n->l2len;
-	}
-	ip_push(sq, port, m);
+	if (SL_LIKELY(v4))
+		send_port(sq, f, key, m, n, port, th_len, tso_mss, true);
+	else
+		send_port(sq, f, key, m, n, port, th_len, tso_mss, false);
 }
 
 /* A flow for one packet; nothing waits. False: counted, m is still the caller's. */
@@ -476,7 +391,8 @@ static void frag_header(struct rte_mbuf *m, const struct sl_flow *f, const struc
 
 	if (sl_addr_is4(&key->raddr)) {
 		h = (uint8_t *)rte_pktmbuf_prepend(m, IP4_HLEN);
-		put4(h, &key->laddr, &key->raddr, proto, f->tos, f->ttl, len + IP4_HLEN, false);
+		put4(h, key->laddr.w[3], key->raddr.w[3], proto, f->tos, f->ttl, len + IP4_HLEN,
+		    false);
 		wr16(h + 4, (uint16_t)id);
 		wr16(h + 6, (uint16_t)(at / 8 | (more ? 0x2000u : 0)));
 		c = (uint16_t)~ip_sum_header(h);
@@ -549,7 +465,7 @@ void ip_send(struct sluice_squeue *sq, uint32_t vrf, int scope, const struct slu
 	}
 	h = (uint8_t *)rte_pktmbuf_prepend(m, (uint16_t)hl);
 	if (hl == IP4_HLEN)
-		put4(h, src, dst, proto, tos, f.ttl, len + hl, true);
+		put4(h, src->w[3], dst->w[3], proto, tos, f.ttl, len + hl, true);
 	else
 		ip_put6(h, src, dst, proto, f.ttl, len);
 	emit(sq, &f, vrf, m);

@@ -34,6 +34,8 @@ struct sl_conntab {
 	struct sl_sipkey secret;
 	const struct sl_key *(*key_of)(void *arg, uint32_t ref);
 	void *arg;
+	const struct sl_slab *conns; /* where SL_REF_CONN lie, their key first: key_of is not asked
+					for them; NULL: it is */
 	struct sl_mem_ops mem;
 	size_t bytes;
 };

@@ -81,19 +81,11 @@ static bool parse_one(const uint8_t *p, unsigned int len, bool syn, struct sl_op
 	}
 }
 
-void sl_opts_parse(
+void sl_opts_parse_any(
     struct sluice_squeue *sq, const uint8_t *th, unsigned int th_len, bool syn, struct sl_opts *o)
 {
 	const uint8_t *p = th + 20, *end = th + th_len;
 
-	memset(o, 0, sizeof(*o));
-	/* What nearly every segment carries: nop, nop, timestamps. */
-	if (th_len == 32 && p[0] == OPT_NOP && p[1] == OPT_NOP && p[2] == OPT_TS && p[3] == 10) {
-		o->has_ts = true;
-		o->tsval = get32(p + 4);
-		o->tsecr = get32(p + 8);
-		return;
-	}
 	while (p < end && *p != OPT_END) {
 		if (*p == OPT_NOP) {
 			p++;
@@ -158,15 +150,11 @@ static unsigned int sack_room(const struct sl_conn *c)
 	return c->flags & SL_C_TS ? 3 : 4;
 }
 
-unsigned int sl_opts_established(const struct sl_conn *c, uint8_t *p, uint32_t tsval)
+unsigned int sl_opts_sack(const struct sl_conn *c, uint8_t *p, uint32_t tsval)
 {
-	unsigned int len = 0, n = sack_room(c);
+	unsigned int len = sl_opts_ts(c, p, tsval), n = sack_room(c);
 	uint32_t blk[SL_MAX_SACK][2];
 
-	if (c->flags & SL_C_TS) {
-		p[0] = p[1] = OPT_NOP;
-		len = 2 + put_ts(p + 2, tsval, c->ts_recent);
-	}
 	if (n > 0)
 		n = sl_rcv_sack(c, n, blk);
 	if (n == 0)

@@ -31,6 +31,21 @@ void sl_output_schedule(struct sluice_squeue *sq, struct sl_conn *c)
 	t->out_count++;
 }
 
+/* The first of the list, which is not empty. */
+static inline struct sl_conn *pop(struct sl_tcp *t)
+{
+	struct sl_conn *c = t->out_head;
+
+	t->out_head = c->out_next;
+	if (c->out_next != NULL)
+		c->out_next->out_pprev = &t->out_head;
+	else
+		t->out_tail = &t->out_head;
+	t->out_count--;
+	c->flags &= ~SL_C_ON_OUTPUT;
+	return c;
+}
+
 void sl_output_unlist(struct sluice_squeue *sq, struct sl_conn *c)
 {
 	struct sl_tcp *t = sl_tcp_of(sq);
@@ -56,15 +71,11 @@ bool sl_output_pending(const struct sluice_squeue *sq)
 static void put_header(uint8_t *p, const struct sl_key *k, uint32_t seq, uint32_t ack,
     unsigned int th_len, uint8_t flags, uint16_t wnd, uint16_t urp)
 {
-	struct __attribute__((packed)) {
-		uint16_t sport, dport;
-		uint32_t seq, ack;
-		uint8_t off, flags;
-		uint16_t wnd, sum, urp;
-	} h = {k->lport, k->rport, htonl(seq), flags & SL_TH_ACK ? htonl(ack) : 0,
-	    (uint8_t)(th_len << 2), flags, htons(wnd), 0, htons(urp)};
+	const uint32_t w[4] = {htonl(seq), flags & SL_TH_ACK ? htonl(ack) : 0,
+	    htonl((uint32_t)th_len << 26 | (uint32_t)flags << 16 | wnd), htonl(urp)};
 
-	memcpy(p, &h, sizeof(h));
+	memcpy(p, &k->lport, 4); /* both ports */
+	memcpy(p + 4, w, sizeof(w));
 }
 
 struct rte_mbuf *sl_output_header(struct sluice_squeue *sq, const struct sl_key *k, uint32_t seq,
@@ -84,7 +95,7 @@ struct rte_mbuf *sl_output_header(struct sluice_squeue *sq, const struct sl_key 
 }
 
 /* The ACK that every segment carries has left: none is due any more. */
-static void ack_left(struct sluice_squeue *sq, struct sl_conn *c, uint32_t wnd)
+static inline void ack_left(struct sluice_squeue *sq, struct sl_conn *c, uint32_t wnd)
 {
 	uint32_t edge = c->rcv_nxt + wnd;
 
@@ -102,7 +113,7 @@ static void ack_left(struct sluice_squeue *sq, struct sl_conn *c, uint32_t wnd)
 }
 
 /* Header of a segment of a synchronized connection, with its options and window. */
-static struct rte_mbuf *conn_header(
+static inline struct rte_mbuf *conn_header(
     struct sluice_squeue *sq, struct sl_conn *c, uint32_t seq, uint8_t flags, unsigned int *th_len)
 {
 	struct rte_mbuf *m = sl_hdr_alloc(sq);
@@ -132,7 +143,7 @@ static struct rte_mbuf *conn_header(
 	return m;
 }
 
-static void sent(struct sluice_squeue *sq, struct sl_conn *c, struct rte_mbuf *m,
+static inline void sent(struct sluice_squeue *sq, struct sl_conn *c, struct rte_mbuf *m,
     unsigned int th_len, uint16_t tso)
 {
 	const uint8_t *p = rte_pktmbuf_mtod(m, const uint8_t *);
@@ -247,11 +258,11 @@ void sl_ack_data(struct sluice_squeue *sq, struct sl_conn *c, uint32_t len)
 /* ---- data ---- */
 
 /* What a segment may carry beside the options that it will have. */
-static uint32_t payload_room(const struct sl_conn *c)
+static inline uint32_t payload_room(const struct sl_conn *c)
 {
-	uint32_t always = c->flags & SL_C_TS ? 12 : 0, opts = sl_opts_len(c);
-
-	return c->mss + always - opts;
+	if (SL_LIKELY(c->ooo == NULL)) /* nothing to report: mss it is */
+		return c->mss;
+	return c->mss + (c->flags & SL_C_TS ? 12 : 0) - sl_opts_len(c);
 }
 
 static void advance_cursor(struct sl_conn *c, uint32_t n)
@@ -560,15 +571,15 @@ unsigned int sl_tcp_output(struct sluice_squeue *sq, unsigned int budget)
 	unsigned int n = 0, stuck = 0;
 
 	while (t->out_head != NULL && stuck < t->out_count) {
-		struct sl_conn *c = t->out_head;
 		unsigned int before = n;
+		struct sl_conn *c;
 		enum served s;
 
 		if (n >= budget) {
 			SL_COUNT(sq, sq_budget_output);
 			break;
 		}
-		sl_output_unlist(sq, c);
+		c = pop(t);
 		s = serve(sq, c, RTE_MIN(TURN, budget - n), &n);
 		if (s != SERVED_DONE)
 			sl_output_schedule(sq, c);

@@ -41,7 +41,7 @@ struct sl_reasm {
 
 /* ---- chains ---- */
 
-static uint32_t chain_charge(const struct rte_mbuf *m)
+static inline uint32_t chain_charge(const struct rte_mbuf *m)
 {
 	uint32_t n = 0;
 
@@ -50,7 +50,7 @@ static uint32_t chain_charge(const struct rte_mbuf *m)
 	return n;
 }
 
-void sl_chain_chop(struct rte_mbuf **pm, uint32_t n)
+void sl_chain_chop_far(struct rte_mbuf **pm, uint32_t n)
 {
 	struct rte_mbuf *m = *pm;
 	uint32_t left = m->pkt_len - n;
@@ -471,7 +471,8 @@ bool sl_rcv_data(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg
 		if (SL_UNLIKELY(c->ooo != NULL))
 			in_order_slow(sq, c, seg);
 		else if (seg->len > 0)
-			append(sq, c, seg->m, rte_pktmbuf_lastseg(seg->m), seg->len,
+			append(sq, c, seg->m,
+			    seg->m->next == NULL ? seg->m : rte_pktmbuf_lastseg(seg->m), seg->len,
 			    chain_charge(seg->m));
 	} else {
 		out_of_order(sq, c, seg);
@@ -532,7 +533,7 @@ static uint32_t space(const struct sl_conn *c)
 
 	if (c->flags & SL_C_FLOWCTRL)
 		return 0;
-	if (charge / 4 > used && charge > c->rcvbuf)
+	if (SL_UNLIKELY(charge > c->rcvbuf) && charge / 4 > used)
 		used = charge / 4;
 	n = used < c->rcvbuf ? c->rcvbuf - used : 0;
 	n &= ~((1u << c->rcv_wscale) - 1);
@@ -562,8 +563,13 @@ uint32_t sl_rcv_window(const struct sluice_squeue *sq, const struct sl_conn *c)
 
 void sl_rcv_opened(struct sluice_squeue *sq, struct sl_conn *c)
 {
-	uint32_t now = offered(c), room = space(c), half = c->rcvbuf / 2, gain = room - now;
+	uint32_t now = offered(c), room, half = c->rcvbuf / 2, gain;
 
+	/* Mostly there is not even that much between the buffer and the offer. */
+	if (SL_LIKELY(now >= c->mss && now + RTE_MIN(2 * c->mss, half) > c->rcvbuf))
+		return;
+	room = space(c);
+	gain = room - now;
 	if (c->state < SLUICE_ESTABLISHED || (c->flags & SL_C_FIN_RCVD) ||
 	    c->state > SLUICE_FIN_WAIT_2 || room <= now)
 		return;
@@ -597,10 +603,29 @@ static struct rte_mbuf *pop(struct sl_conn *c)
 	return m;
 }
 
+/* All of it: nothing is left to be accounted for. */
+static void consume_all(struct sl_conn *c)
+{
+	struct rte_mbuf *m = c->rcvq_head, *next;
+
+	c->rcvq_head = c->rcvq_tail = NULL;
+	c->rcvq_bytes = c->rcvq_charge = 0;
+	for (; m != NULL; m = next) {
+		next = m->next;
+		m->next = NULL;
+		m->nb_segs = 1;
+		rte_pktmbuf_free_seg(m);
+	}
+}
+
 size_t sl_rcv_consume(struct sluice_squeue *sq, struct sl_conn *c, size_t n)
 {
 	size_t left = n;
 
+	if (SL_LIKELY(n == c->rcvq_bytes)) {
+		consume_all(c);
+		return n;
+	}
 	while (left > 0 && c->rcvq_head != NULL) {
 		struct rte_mbuf *m = c->rcvq_head;
 

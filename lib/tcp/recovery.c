@@ -21,13 +21,12 @@ static uint32_t rec_len(const struct sl_rec *r)
 	return r->end - r->start;
 }
 
-static struct sl_cc_ev event(
+static inline struct sl_cc_ev event(
     struct sluice_squeue *sq, const struct sl_conn *c, uint32_t acked, uint32_t flight)
 {
 	struct sl_cc_ev ev = {
 	    .now = sq->now, .mss = c->mss, .acked = acked, .flight = flight, .srtt = c->srtt};
 
-	ev.init_cwnd = sl_tcp_init_cwnd(sq, c);
 	ev.in_recovery = (c->flags & SL_C_RECOVERY) != 0;
 	/*
 	 * Data that was sent up to the moment when cwnd stopped the sender used all of it. In slow

@@ -27,7 +27,7 @@ static void normalize(struct rte_mbuf **m, uint32_t *off)
 void sl_sendq_append(struct sluice_squeue *sq, struct sl_conn *c, struct rte_mbuf *chain,
     uint32_t len, uint32_t flags)
 {
-	struct rte_mbuf *last = rte_pktmbuf_lastseg(chain);
+	struct rte_mbuf *last = chain->next == NULL ? chain : rte_pktmbuf_lastseg(chain);
 
 	if (c->sndq_tail == NULL)
 		c->sndq_head = chain;
@@ -164,10 +164,13 @@ static struct rte_mbuf *attach_piece(
 	return mi;
 }
 
-static void copy_bytes(struct rte_mbuf *hdr, const struct rte_mbuf *m, uint32_t off, uint32_t len)
+static inline void copy_bytes(
+    struct rte_mbuf *hdr, const struct rte_mbuf *m, uint32_t off, uint32_t len)
 {
-	uint8_t *to = (uint8_t *)rte_pktmbuf_append(hdr, (uint16_t)len);
+	uint8_t *to = rte_pktmbuf_mtod_offset(hdr, uint8_t *, hdr->data_len);
 
+	hdr->data_len = (uint16_t)(hdr->data_len + len);
+	hdr->pkt_len += len;
 	while (len > 0) {
 		uint32_t n = RTE_MIN(len, m->data_len - off);
 
@@ -210,26 +213,69 @@ int sl_sendq_attach(struct sluice_squeue *sq, struct sl_conn *c, struct rte_mbuf
 
 /* ---- records ---- */
 
+#define SPARE 64u /* records */
+
+/* Not cleared, but for its index. */
+static inline struct sl_rec *rec_get(struct sluice_squeue *sq)
+{
+	struct sl_tcp *t = sl_tcp_of(sq);
+	struct sl_rec *r = t->rec_spare;
+	uint32_t idx;
+
+	if (SL_LIKELY(r != NULL)) {
+		t->rec_spare = r->next;
+		t->nrec_spare--;
+		return r;
+	}
+	r = sl_slab_alloc_raw(&t->recs, &idx);
+	if (r == NULL)
+		SL_COUNT(sq, tcp_rec_nomem);
+	else
+		r->idx = idx;
+	return r;
+}
+
+static inline void rec_put(struct sluice_squeue *sq, struct sl_rec *r)
+{
+	struct sl_tcp *t = sl_tcp_of(sq);
+
+	if (SL_UNLIKELY(t->nrec_spare >= SPARE)) {
+		sl_slab_free(&t->recs, r->idx);
+		return;
+	}
+	r->next = t->rec_spare;
+	t->rec_spare = r;
+	t->nrec_spare++;
+}
+
+void sl_rec_spare_free(struct sl_tcp *t)
+{
+	struct sl_rec *r;
+
+	while ((r = t->rec_spare) != NULL) {
+		t->rec_spare = r->next;
+		sl_slab_free(&t->recs, r->idx);
+	}
+	t->nrec_spare = 0;
+}
+
 struct sl_rec *sl_rec_add(struct sluice_squeue *sq, struct sl_conn *c, uint32_t start, uint32_t end,
     struct rte_mbuf *m, uint32_t off, uint8_t flags)
 {
-	uint32_t idx;
-	struct sl_rec *r = sl_slab_alloc_raw(&sl_tcp_of(sq)->recs, &idx);
+	struct sl_rec *r = rec_get(sq);
 
-	if (r == NULL) {
-		SL_COUNT(sq, tcp_rec_nomem);
+	if (SL_UNLIKELY(r == NULL))
 		return NULL;
-	}
-	*r = (struct sl_rec){.start = start,
-	    .end = end,
-	    .sent_at = sq->now,
-	    .delivered = c->delivered,
-	    .m = m,
-	    .off = off,
-	    .idx = idx,
-	    .flags = flags,
-	    .xmits = 1,
-	    .prev = c->rec_tail};
+	r->next = NULL;
+	r->prev = c->rec_tail;
+	r->start = start;
+	r->end = end;
+	r->sent_at = sq->now;
+	r->delivered = c->delivered;
+	r->m = m;
+	r->off = off;
+	r->flags = flags;
+	r->xmits = 1;
 	if (c->rec_tail != NULL)
 		c->rec_tail->next = r;
 	else
@@ -254,7 +300,7 @@ void sl_rec_unlink(struct sluice_squeue *sq, struct sl_conn *c, struct sl_rec *r
 	if (c->lost_hint == r)
 		c->lost_hint = r->next;
 	c->rec_n--;
-	sl_slab_free(&sl_tcp_of(sq)->recs, r->idx);
+	rec_put(sq, r);
 }
 
 void sl_rec_trim(struct sl_conn *c, struct sl_rec *r, uint32_t at)
@@ -267,13 +313,12 @@ void sl_rec_trim(struct sl_conn *c, struct sl_rec *r, uint32_t at)
 struct sl_rec *sl_rec_split(
     struct sluice_squeue *sq, struct sl_conn *c, struct sl_rec *r, uint32_t at)
 {
+	struct sl_rec *n = rec_get(sq);
 	uint32_t idx;
-	struct sl_rec *n = sl_slab_alloc_raw(&sl_tcp_of(sq)->recs, &idx);
 
-	if (n == NULL) {
-		SL_COUNT(sq, tcp_rec_nomem);
+	if (n == NULL)
 		return NULL;
-	}
+	idx = n->idx;
 	*n = *r;
 	n->idx = idx;
 	n->prev = r;

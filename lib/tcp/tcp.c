@@ -26,6 +26,7 @@
 #include <tcp/tcp_int.h>
 
 /* What the receive fast path reads and writes stands in the first two lines. */
+_Static_assert(offsetof(struct sl_conn, key) == 0, "the table compares it where the object begins");
 _Static_assert(offsetof(struct sl_conn, snd_nxt) < 64, "identity and fast path: line 0");
 _Static_assert(offsetof(struct sl_conn, keep_probes) < 128, "receive and acknowledge: line 1");
 _Static_assert(offsetof(struct sl_conn, out_pprev) < 192 + 8, "transmit: line 2");
@@ -114,6 +115,7 @@ int sl_tcp_create(struct sluice_squeue *sq)
 		free(t);
 		return rc;
 	}
+	t->tab.conns = &t->conns;
 	t->out_tail = &t->out_head;
 	t->def_tail = &t->def_head;
 	t->half_tail = &t->half_head;
@@ -168,6 +170,7 @@ void sl_tcp_destroy(struct sluice_squeue *sq, struct sluice_leaks *leaks)
 	sl_timer_cancel(&sq->wheel, &t->tw_timer);
 	/* Of connections that were ended just now: their removal is an entry that never runs */
 	(void)sl_slab_fini(&t->fwds);
+	sl_rec_spare_free(t);
 	leaks->records += sl_slab_fini(&t->conns);
 	leaks->records += sl_slab_fini(&t->halves);
 	leaks->records += sl_slab_fini(&t->tws);

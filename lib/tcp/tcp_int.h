@@ -8,6 +8,7 @@
 #define SL_TCP_INT_H
 
 #include <netinet/tcp.h>
+#include <string.h>
 
 #include <base/pkt.h>
 #include <base/seq.h>
@@ -343,6 +344,9 @@ struct sl_fwd {
 struct sl_tcp {
 	struct sluice_squeue *sq;
 	struct sl_slab conns, halves, tws, recs, fwds;
+	struct sl_rec
+	    *rec_spare; /* a few freed records, by `next`: most are needed again at once */
+	uint32_t nrec_spare;
 	struct sl_conntab tab;
 	struct sl_group **listeners; /* this squeue's shards */
 	uint32_t nlisteners, cap_listeners;
@@ -446,15 +450,49 @@ void sl_tcp_icmp(struct sluice_squeue *sq, const struct sl_icmp_err *e);
 int sl_tcp_owner(struct sluice_squeue *sq, const struct sl_key *key); /* hook of IP */
 
 /* ==== options.c ==== */
+/** Options that are not just timestamps; o is zeroed but for its blocks. */
+void sl_opts_parse_any(
+    struct sluice_squeue *sq, const uint8_t *th, unsigned int th_len, bool syn, struct sl_opts *o);
 /** Parse options of a header of th_len bytes; malformed ones end the parse and count
  * tcp_in_bad_opts. */
-void sl_opts_parse(
-    struct sluice_squeue *sq, const uint8_t *th, unsigned int th_len, bool syn, struct sl_opts *o);
+static inline void sl_opts_parse(
+    struct sluice_squeue *sq, const uint8_t *th, unsigned int th_len, bool syn, struct sl_opts *o)
+{
+	uint32_t w[3];
+
+	memset(o, 0, offsetof(struct sl_opts, sack));
+	if (th_len == 20)
+		return;
+	memcpy(w, th + 20, 4);
+	/* What nearly every segment carries: nop, nop, timestamps. */
+	if (SL_LIKELY(th_len == 32 && w[0] == htonl(0x0101080a))) {
+		memcpy(w, th + 20, sizeof(w));
+		o->has_ts = true;
+		o->tsval = ntohl(w[1]);
+		o->tsecr = ntohl(w[2]);
+	} else {
+		sl_opts_parse_any(sq, th, th_len, syn, o);
+	}
+}
 /** SYN options in the order mss,sackOK,TS,nop,wscale; returns bytes (multiple of 4). */
 unsigned int sl_opts_syn(uint8_t *p, uint16_t mss, bool sack, bool ts, uint32_t tsval,
     uint32_t tsecr, bool wscale, uint8_t shift);
-/** nop,nop,TS and SACK blocks (newest first, DSACK before) that fit; returns bytes. */
-unsigned int sl_opts_established(const struct sl_conn *c, uint8_t *p, uint32_t tsval);
+/** nop,nop,TS; returns bytes. */
+static inline unsigned int sl_opts_ts(const struct sl_conn *c, uint8_t *p, uint32_t tsval)
+{
+	const uint32_t w[3] = {htonl(0x0101080a), htonl(tsval), htonl(c->ts_recent)};
+
+	if (!(c->flags & SL_C_TS))
+		return 0;
+	memcpy(p, w, sizeof(w));
+	return sizeof(w);
+}
+/** The same and SACK blocks (newest first, DSACK before) that fit; returns bytes. */
+unsigned int sl_opts_sack(const struct sl_conn *c, uint8_t *p, uint32_t tsval);
+static inline unsigned int sl_opts_established(const struct sl_conn *c, uint8_t *p, uint32_t tsval)
+{
+	return SL_LIKELY(c->ooo == NULL) ? sl_opts_ts(c, p, tsval) : sl_opts_sack(c, p, tsval);
+}
 unsigned int sl_opts_len(const struct sl_conn *c); /* the same length without writing */
 /** Our timestamp clock: 1 ms ticks + offset. */
 static inline uint32_t sl_ts_now(const struct sluice_squeue *sq, uint32_t offset)
@@ -465,7 +503,19 @@ static inline uint32_t sl_ts_now(const struct sluice_squeue *sq, uint32_t offset
 /* ==== rcvq.c: receive queue and reassembly ==== */
 /** Cut n bytes off the front of a chain of len bytes / keep its first n bytes. *m becomes NULL when
  * nothing is left. */
-void sl_chain_chop(struct rte_mbuf **m, uint32_t n);
+void sl_chain_chop_far(struct rte_mbuf **m, uint32_t n); /* when mbufs become empty by it */
+static inline void sl_chain_chop(struct rte_mbuf **pm, uint32_t n)
+{
+	struct rte_mbuf *m = *pm;
+
+	if (SL_UNLIKELY(n >= m->data_len)) {
+		sl_chain_chop_far(pm, n);
+		return;
+	}
+	m->data_off = (uint16_t)(m->data_off + n);
+	m->data_len = (uint16_t)(m->data_len - n);
+	m->pkt_len -= n;
+}
 void sl_chain_keep(struct rte_mbuf *m, uint32_t n);
 /** Data came that we have: reported by the next ACK (RFC 2883). */
 void sl_rcv_dsack(struct sl_conn *c, uint32_t start, uint32_t end);
@@ -596,6 +646,7 @@ void sl_sendq_clear(
 struct sl_rec *sl_rec_add(struct sluice_squeue *sq, struct sl_conn *c, uint32_t start, uint32_t end,
     struct rte_mbuf *m, uint32_t off, uint8_t flags);
 void sl_rec_unlink(struct sluice_squeue *sq, struct sl_conn *c, struct sl_rec *r); /* and free */
+void sl_rec_spare_free(struct sl_tcp *t); /* the spare ones, before the slab ends */
 /** Move the start of a record forward to `at`, with its place in the queue. */
 void sl_rec_trim(struct sl_conn *c, struct sl_rec *r, uint32_t at);
 struct sl_rec *sl_rec_split(struct sluice_squeue *sq, struct sl_conn *c, struct sl_rec *r,

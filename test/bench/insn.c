@@ -27,7 +27,7 @@
 #define SEGMENT 1448 /* 1500 - IPv4 - TCP - timestamps */
 #define SMALL 64     /* of rr */
 #define BURST_MAX 64
-#define WARM 200     /* rounds before callgrind's count begins to matter: slow start is over */
+#define WARM 200 /* rounds before callgrind's count begins to matter: slow start is over */
 
 #define MUST(cond)                                                                        \
 	do {                                                                              \
@@ -126,10 +126,8 @@ static void settle(uint64_t ns)
 
 static void listen_and_wire(uint32_t caps)
 {
-	struct sluice_wire_params wp = {.size = sizeof(wp),
-	    .nqueues = {1, 1},
-	    .depth = 1024,
-	    .caps = caps};
+	struct sluice_wire_params wp = {
+	    .size = sizeof(wp), .nqueues = {1, 1}, .depth = 1024, .caps = caps};
 	struct sluice_driver wire[2];
 	sluice_conn_t l;
 

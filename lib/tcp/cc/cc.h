@@ -39,7 +39,7 @@ struct sl_cc_ev {
 	bool cwnd_limited;
 	bool in_recovery;
 	uint64_t srtt;      /* 0: no sample */
-	uint32_t init_cwnd; /* bytes */
+	uint32_t init_cwnd; /* bytes; of init and idle only */
 };
 
 struct sl_cc_ops {

@@ -182,6 +182,44 @@ static void test_cksum_none(void **state)
 	ipt_free(t);
 }
 
+/* RFC 1071 as it stands, a word at a time. */
+static uint16_t plain_sum(const uint8_t *b, uint32_t len)
+{
+	uint64_t s = 0;
+	uint16_t w;
+
+	for (uint32_t i = 0; i + 1 < len; i += 2) {
+		memcpy(&w, b + i, 2);
+		s += w;
+	}
+	s += len & 1 ? b[len - 1] : 0;
+	while (s >> 16 != 0)
+		s = (s & 0xffff) + (s >> 16);
+	return (uint16_t)s;
+}
+
+/* All lengths around the steps of the sums, at all alignments; bytes that make carries too. */
+static void test_sums(void **state)
+{
+	static uint8_t b[2100];
+	struct sl_rng g;
+
+	sl_rng_seed(&g, 7, 0);
+	for (int round = 0; round < 3; round++) {
+		for (uint32_t i = 0; i < sizeof(b); i++)
+			b[i] = round == 0 ? 0xff : round == 1 ? 0x80 : (uint8_t)sl_rng_u64(&g);
+		for (uint32_t len = 0; len < 1600; len += len < 700 ? 1 : 31) {
+			for (uint32_t off = 0; off < 33; off += 8 - len % 8) {
+				uint16_t want = plain_sum(b + off, len);
+
+				assert_int_equal(ip_fold(ip_sum(b + off, len)), want);
+				assert_int_equal(ip_fold(ip_sum_short(b + off, len)), want);
+				assert_int_equal(ip_fold(ip_sum_long(b + off, len)), want);
+			}
+		}
+	}
+}
+
 static void test_echo(void **state)
 {
 	struct ipt *t = start(CAPS, 1);
@@ -548,10 +586,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_tcp_in),
 	    cmocka_unit_test(test_split_headers), cmocka_unit_test(test_malformed),
 	    cmocka_unit_test(test_ext_headers), cmocka_unit_test(test_cksum_none),
-	    cmocka_unit_test(test_echo), cmocka_unit_test(test_icmp_errors),
-	    cmocka_unit_test(test_refuse_and_foreign), cmocka_unit_test(test_vlan),
-	    cmocka_unit_test(test_output), cmocka_unit_test(test_local),
-	    cmocka_unit_test(test_steer), cmocka_unit_test(test_l3),
+	    cmocka_unit_test(test_sums), cmocka_unit_test(test_echo),
+	    cmocka_unit_test(test_icmp_errors), cmocka_unit_test(test_refuse_and_foreign),
+	    cmocka_unit_test(test_vlan), cmocka_unit_test(test_output),
+	    cmocka_unit_test(test_local), cmocka_unit_test(test_steer), cmocka_unit_test(test_l3),
 	    cmocka_unit_test(test_mutations)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
