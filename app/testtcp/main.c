@@ -124,7 +124,21 @@ static int settle(struct config *cfg, const struct engine *e)
 	return settle_sizes(cfg, e);
 }
 
-/** Addresses: as given, else 10.0.0.1 (client) and .2 on a wire, loopback for the kernel. */
+#define PORTS_OF_ONE 24000 /* connections of one local address: of 32768 ephemeral ports */
+
+/** The client's own addresses on a wire, so many that their ports suffice. */
+static void enough_addresses(struct app_span *s, const struct config *cfg)
+{
+	uint64_t n = (cfg->connections + PORTS_OF_ONE - 1) / PORTS_OF_ONE;
+
+	if (n <= 1 || cfg->stack == STACK_KERNEL || cfg->link != LINK_WIRE)
+		return;
+	app_addr_add(&s->first, 2); /* beyond the server's */
+	s->n = (uint32_t)RTE_MIN(n, 200u);
+}
+
+/** Addresses: as given, else 10.0.0.1 (client; .3 and up for many connections) and .2 on a wire,
+ * loopback for the kernel. */
 static void set_addresses(struct endpoint *ep, const struct config *cfg)
 {
 	const struct app_span *given = cfg->servers.n != 0 ? &cfg->servers : &cfg->clients;
@@ -141,6 +155,7 @@ static void set_addresses(struct endpoint *ep, const struct config *cfg)
 	if (clients.n == 0) {
 		clients.n = 1;
 		app_parse_addr(v6 ? "fd00::1" : "10.0.0.1", 0, &clients.first);
+		enough_addresses(&clients, cfg);
 	}
 	ep->own = ep->client ? clients : ep->servers;
 	ep->own_given = (ep->client ? cfg->clients.n : cfg->servers.n) != 0;

@@ -197,6 +197,14 @@ void run_line(struct run *r, uint64_t now)
 	r->next_line = now + SLUICE_SEC(1);
 }
 
+/** Bytes that the connections of an end take: slabs, doors and tables. */
+static uint64_t held(const struct endpoint *ep)
+{
+	struct sluice_memory m = {.size = sizeof(m)};
+
+	return sluice_stack_memory(ep->stack.st, &m) == 0 ? m.slabs + m.doors + m.tables : 0;
+}
+
 static void set_phase(struct run *r, enum phase ph, uint64_t now)
 {
 	struct endpoint *ep =
@@ -214,7 +222,7 @@ static void set_phase(struct run *r, enum phase ph, uint64_t now)
 		r->measure_start = now;
 		r->retrans0 = run_retrans(r);
 		if (r->cfg->stack == STACK_SLUICE)
-			r->mem_per_conn = __atomic_load_n(&ep->stack.mem, __ATOMIC_RELAXED) / n;
+			r->mem_per_conn = held(ep) / n;
 		else if (proc_slab() > r->kernel_mem)
 			r->mem_per_conn = (proc_slab() - r->kernel_mem) / (n * r->nep);
 	}

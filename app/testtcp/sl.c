@@ -391,7 +391,6 @@ static int sl_up(struct endpoint *ep)
 		ep->shard[i].tp_data = sluice_squeue(ep->stack.st, i);
 		ep->shard[i].pool = ep->stack.data_pool;
 	}
-	ep->mem_before = ep->stack.mem;
 	return rc;
 }
 

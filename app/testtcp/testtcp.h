@@ -188,7 +188,6 @@ struct endpoint {
 	struct app_span own;     /* addresses of this end; a server's ports, or a client's */
 	struct app_span servers; /* the same for both ends */
 	bool own_given;
-	uint64_t mem_before, mem_open; /* bytes of the stack before and with the connections */
 	void *tp_data;
 };
 

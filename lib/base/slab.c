@@ -119,6 +119,7 @@ int sl_slab_init(struct sl_slab *s, uint32_t size, uint32_t max, const struct sl
 static void chunk_release(struct sl_slab *s, uint32_t c)
 {
 	UNPOISON(s->chunks[c], chunk_size(s));
+	__atomic_store_n(&s->bytes, s->bytes - chunk_size(s), __ATOMIC_RELAXED);
 	s->mem.free(s->mem.arg, s->chunks[c], chunk_size(s));
 	s->chunks[c] = NULL;
 }
@@ -151,10 +152,11 @@ static uint32_t chunk_make(struct sl_slab *s)
 	p = s->mem.alloc(s->mem.arg, chunk_size(s), CACHE_LINE);
 	if (p == NULL)
 		return NONE;
+	__atomic_store_n(&s->bytes, s->bytes + chunk_size(s), __ATOMIC_RELAXED);
 	if (c == s->vacant)
 		s->vacant = s->next_partial[c];
 	else
-		s->nchunks++;
+		__atomic_store_n(&s->nchunks, s->nchunks + 1, __ATOMIC_RELAXED);
 	s->chunks[c] = p;
 	memset(chunk_bits(s, c), 0, chunk_size(s) - ((size_t)s->obj_size << s->per_shift));
 	n = s->max_objs - (c << s->per_shift);

@@ -26,12 +26,13 @@ struct sl_slab {
 	uint32_t partial;   /* first chunk with a free object, UINT32_MAX none */
 	uint32_t obj_size;  /* rounded up to 64 bytes when >= 64 */
 	uint32_t per_shift; /* log2 objects per chunk */
-	uint32_t nchunks;   /* chunk numbers ever used */
+	uint32_t nchunks;   /* chunk numbers ever used; read by any thread (relaxed) */
 	uint32_t max_chunks, empty_chunks;
 	/* List (next_partial) of chunk numbers whose memory went back, UINT32_MAX none */
 	uint32_t vacant;
 	uint32_t max_objs;
 	uint32_t inuse; /* objects given out */
+	uint64_t bytes; /* of chunks, read by any thread (relaxed) */
 	struct sl_mem_ops mem;
 };
 

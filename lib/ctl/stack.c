@@ -264,6 +264,24 @@ int sluice_stack_destroy(struct sluice_stack *st, struct sluice_leaks *leaks)
 	return 0;
 }
 
+int sluice_stack_memory(const struct sluice_stack *st, struct sluice_memory *m)
+{
+	if (m == NULL || m->size != sizeof(*m))
+		return -EINVAL;
+	m->slabs = m->doors = m->tables = 0;
+	for (unsigned int i = 0; i < st->nsq; i++) {
+		const struct sluice_squeue *sq = st->sq[i];
+
+		const struct sl_slab *conns = &sq->tcp->conns;
+		uint64_t chunks = __atomic_load_n(&conns->nchunks, __ATOMIC_RELAXED);
+
+		m->slabs += __atomic_load_n(&conns->bytes, __ATOMIC_RELAXED);
+		m->tables += sq->tcp->tab.bytes;
+		m->doors += (chunks << conns->per_shift) * sizeof(struct sl_door);
+	}
+	return 0;
+}
+
 const char *sluice_stack_name(const struct sluice_stack *st)
 {
 	return st->name;

@@ -478,7 +478,7 @@ static int op_info(
 	    .rcv_wnd = c->rcv_adv - c->rcv_nxt,
 	    .flight = sl_flight(c),
 	    .srtt = c->srtt,
-	    .rttvar = c->rttvar,
+	    .rttvar = c->srtt != 0 ? c->rttvar : 0,
 	    .rto = sl_rto(sq, c),
 	    .bytes_in = c->bytes_in,
 	    .bytes_out = c->bytes_out,

@@ -4,7 +4,8 @@
  * one being full, in the next with a place. `overflow` of a bucket counts the keys that were to go
  * there or further back and had to pass it: a search goes on to the next bucket only while it is
  * not zero, and removal counts down along the same way, so there are no tombstones and no decay.
- * The table has at least 4/3 as many places as keys it may hold.
+ * The table has at least 8/7 as many places as keys it may hold; a power of two is mostly more, and
+ * half-open and TIME_WAIT entries are seldom all there.
  *
  * Tag 0 marks a free place. The tag comes from the top of the hash, the bucket from its bottom.
  */
@@ -108,7 +109,7 @@ int sl_conntab_init(struct sl_conntab *t, uint64_t max, const struct sl_sipkey *
 	memset(t, 0, sizeof(*t));
 	if (max == 0 || max > (1ull << 32) || secret == NULL || key_of == NULL)
 		return -EINVAL;
-	while (n * (WAYS * 3 / 4) < max)
+	while (n * (WAYS - 1) < max)
 		n *= 2;
 	t->mem = mem != NULL ? *mem : (struct sl_mem_ops){libc_alloc, libc_free, NULL};
 	t->bytes = n * sizeof(struct bucket);

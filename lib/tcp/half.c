@@ -344,7 +344,6 @@ static void fill_conn(
 	c->snd_wnd = seg->wnd << c->snd_wscale;
 	c->max_sndwnd = c->snd_wnd;
 	c->snd_wl1 = seg->seq;
-	c->snd_wl2 = seg->ack;
 }
 
 /* Makes the full connection; NULL (counted): the entry stays, and the peer's next ACK tries again.
@@ -383,7 +382,7 @@ static struct sl_conn *promote(
 	if (h->retries == 0) {
 		sl_rtt_sample(sq, c, sq->now - h->sent_at);
 	} else {
-		c->rto = SLUICE_SEC(3);
+		c->rttvar = SLUICE_SEC(3);
 		c->cc.cwnd = c->mss;
 	}
 	return c;

@@ -45,7 +45,7 @@ static void conn_error(struct sluice_squeue *sq, struct sl_conn *c, const struct
 		too_big(sq, c, e);
 		return;
 	}
-	c->soft_err = e->err;
+	c->soft_err = (int16_t)e->err;
 	if (c->state == SLUICE_SYN_SENT || c->state == SLUICE_SYN_RCVD) {
 		if (e->hard)
 			sl_conn_drop(sq, c, e->err);

@@ -60,11 +60,13 @@ void sl_tcp_reset_reply(struct sluice_squeue *sq, const struct sl_seg *seg)
 
 void sl_tcp_challenge(struct sluice_squeue *sq, struct sl_conn *c)
 {
-	if (c->challenge_at != 0 && sq->now - c->challenge_at < sq->tun.tcp_ack_war) {
+	uint32_t now = (uint32_t)(sq->now >> SL_TICK_SHIFT);
+
+	if (c->challenge_at != 0 && now - c->challenge_at < sq->tun.tcp_ack_war >> SL_TICK_SHIFT) {
 		SL_COUNT(sq, tcp_out_challenge_limited);
 		return;
 	}
-	c->challenge_at = sq->now;
+	c->challenge_at = now != 0 ? now : 1;
 	SL_COUNT(sq, tcp_out_challenge);
 	sl_ack_now(sq, c);
 }
@@ -143,8 +145,8 @@ static void touch(struct sluice_squeue *sq, struct sl_conn *c, enum sl_batch wha
 	if (c->flags & SL_C_TOUCHED)
 		return;
 	c->flags |= SL_C_TOUCHED;
-	c->touch_next = t->touched;
-	t->touched = c;
+	SL_CHECK(t->ntouched < SL_BURST);
+	t->touched[t->ntouched++] = c;
 }
 
 void sl_input_deliver(struct sluice_squeue *sq, struct sl_conn *c)
@@ -164,14 +166,14 @@ static void end_batch(struct sluice_squeue *sq)
 {
 	struct sl_tcp *t = sl_tcp_of(sq);
 
-	while (t->touched != NULL) {
-		struct sl_conn *c = t->touched;
+	for (uint32_t i = 0; i < t->ntouched; i++) {
+		struct sl_conn *c = t->touched[i];
 
-		t->touched = c->touch_next;
 		c->flags &= ~SL_C_TOUCHED;
 		sl_input_deliver(sq, c);
 		sl_conn_check(sq, c);
 	}
+	t->ntouched = 0;
 }
 
 /* ---- the fast path ---- */
@@ -394,7 +396,6 @@ static void wake_window(struct sl_conn *c, const struct sl_seg *seg, uint8_t shi
 	if (c->snd_wnd > c->max_sndwnd)
 		c->max_sndwnd = c->snd_wnd;
 	c->snd_wl1 = seg->seq;
-	c->snd_wl2 = seg->ack;
 }
 
 /* RFC 5681 3.1: one segment to begin with when the SYN was lost. */
@@ -622,7 +623,6 @@ static void syn_sent(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg 
 	}
 	learn_peer(sq, c, seg);
 	if (!acks) { /* simultaneous open: figure 7 */
-		c->snd_wl2 = c->snd_una;
 		sl_conn_state(sq, c, SLUICE_SYN_RCVD);
 		sl_conn_publish(sq, c);
 		sl_ack_now(sq, c); /* the SYN-ACK */

@@ -133,7 +133,7 @@ void sl_tcp_established(struct sluice_squeue *sq, struct sl_conn *c)
 		sl_conn_state(sq, c, SLUICE_ESTABLISHED);
 	/* RFC 6298 5.7: the SYN timed out, so the path may be slower than the initial RTO. */
 	if (c->rtx_shift > 0 && c->srtt == 0)
-		c->rto = SLUICE_SEC(3);
+		c->rttvar = SLUICE_SEC(3);
 	c->rtx_shift = 0;
 	c->soft_err = 0; /* of ICMP or R1: it answers */
 	c->last_rcv = c->last_snd = sq->now;

@@ -335,7 +335,7 @@ static uint32_t may_send(
 	len = RTE_MIN(avail, usable);
 	if (len > (cwnd > pipe ? cwnd - pipe : 0)) {
 		c->cwnd_stopped = true;
-		c->cwnd_stop_seq = c->snd_max;
+		c->cc.stop_seq = c->snd_max;
 		len = cwnd > pipe ? cwnd - pipe : 0;
 	}
 	if (len == 0)

@@ -33,7 +33,7 @@ static inline struct sl_cc_ev event(
 	 * start half of the window used is limit enough: it doubles in a round trip (RFC 7661 4.3
 	 * in spirit).
 	 */
-	ev.cwnd_limited = (c->cwnd_stopped && seq_le(c->snd_una, c->cwnd_stop_seq)) ||
+	ev.cwnd_limited = (c->cwnd_stopped && seq_le(c->snd_una, c->cc.stop_seq)) ||
 			  flight + c->mss >= c->cc.cwnd ||
 			  (c->cc.cwnd < c->cc.ssthresh && 2 * flight >= c->cc.cwnd);
 	return ev;
@@ -258,7 +258,7 @@ static void enter_recovery(struct sluice_squeue *sq, struct sl_conn *c)
 	c->flags |= SL_C_RECOVERY;
 	c->recover = c->snd_max;
 	c->rescued = false;
-	c->recoveries++;
+	c->recoveries += c->recoveries < UINT16_MAX;
 	SL_COUNT(sq, tcp_recoveries);
 	c->cc.prior_cwnd = c->cc.cwnd;
 	c->cc.prior_ssthresh = c->cc.ssthresh;
@@ -364,7 +364,7 @@ void sl_recovery_rto(struct sluice_squeue *sq, struct sl_conn *c)
 	bool first = c->rto_at_una != c->snd_una || !(c->flags & SL_C_RTO_RECOVERY);
 	bool reneged = c->rec_head != NULL && (c->rec_head->flags & SL_REC_SACKED);
 
-	c->rtos++;
+	c->rtos += c->rtos < UINT16_MAX;
 	SL_COUNT(sq, tcp_rto);
 	if (reneged) {
 		/* RFC 2018 section 8: SACKED and still not acknowledged at a time-out: it was taken
@@ -510,7 +510,7 @@ static void advance(struct sluice_squeue *sq, struct sl_conn *c, const struct sl
 	SL_COUNT_N(sq, tcp_in_ack_bytes, acked);
 	sl_sendq_acked(sq, c, seg->ack);
 	sl_flow_confirm(sq, &c->flow);
-	if (c->cwnd_stopped && seq_gt(c->snd_una, c->cwnd_stop_seq))
+	if (c->cwnd_stopped && seq_gt(c->snd_una, c->cc.stop_seq))
 		c->cwnd_stopped = false;
 	heard(c);
 	c->first_unacked_at = sq->now;
@@ -582,14 +582,12 @@ static void update_window(struct sluice_squeue *sq, struct sl_conn *c, const str
 {
 	uint32_t wnd = seg->wnd << c->snd_wscale, before = c->snd_wnd;
 
-	if (!(seq_lt(c->snd_wl1, seg->seq) ||
-		(c->snd_wl1 == seg->seq && seq_le(c->snd_wl2, seg->ack)))) {
+	if (seq_gt(c->snd_wl1, seg->seq)) {
 		/* The window counts from snd_una, which may move now: its right edge does not. */
 		c->snd_wnd -= RTE_MIN(seg->ack - c->snd_una, c->snd_wnd);
 		return;
 	}
 	c->snd_wl1 = seg->seq;
-	c->snd_wl2 = seg->ack;
 	c->snd_wnd = wnd;
 	if (wnd > c->max_sndwnd)
 		c->max_sndwnd = wnd;

@@ -23,11 +23,16 @@ void sl_rtt_sample(struct sluice_squeue *sq, struct sl_conn *c, uint64_t rtt)
 	}
 	if (c->srtt == 0)
 		c->srtt = 1; /* 0 says that there is no sample */
-	c->rto = c->srtt + RTE_MAX((uint64_t)SL_TICK_NS, K * c->rttvar);
+}
+
+/* What the estimate says (2.2, 2.3), or, without a sample, what stands in for it; 0: nothing. */
+uint64_t sl_rto_estimate(const struct sl_conn *c)
+{
+	return c->srtt == 0 ? c->rttvar : c->srtt + RTE_MAX((uint64_t)SL_TICK_NS, K * c->rttvar);
 }
 
 /*
- * Without a sample the initial value (2.1), unless c->rto was set without one (5.7: the SYN was
+ * Without a sample the initial value (2.1), unless another was set (5.7: the SYN was
  * lost). Each time-out doubles it (5.5), up to the largest (2.5), which rules over the smallest
  * (2.4) should they be set crosswise.
  */
@@ -35,8 +40,10 @@ uint64_t sl_rto(const struct sluice_squeue *sq, const struct sl_conn *c)
 {
 	uint64_t max = SL_CONN_TUN(sq, c, tcp_rto_max, rto_max);
 	uint64_t min = SL_CONN_TUN(sq, c, tcp_rto_min, rto_min);
-	uint64_t rto = c->rto != 0 ? c->rto : SL_CONN_TUN(sq, c, tcp_rto_initial, rto_initial);
+	uint64_t rto = sl_rto_estimate(c);
 
+	if (rto == 0)
+		rto = SL_CONN_TUN(sq, c, tcp_rto_initial, rto_initial);
 	if (rto < min)
 		rto = min;
 	for (unsigned int i = 0; i < c->rtx_shift && rto < max; i++)

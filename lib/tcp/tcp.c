@@ -30,6 +30,8 @@ _Static_assert(offsetof(struct sl_conn, key) == 0, "the table compares it where 
 _Static_assert(offsetof(struct sl_conn, snd_nxt) < 64, "identity and fast path: line 0");
 _Static_assert(offsetof(struct sl_conn, keep_probes) < 128, "receive and acknowledge: line 1");
 _Static_assert(offsetof(struct sl_conn, out_pprev) < 192 + 8, "transmit: line 2");
+_Static_assert(
+    sizeof(struct sl_conn) <= 640, "ten lines: each one more is paid by every idle connection");
 
 /* ---- handles ---- */
 
@@ -117,7 +119,6 @@ int sl_tcp_create(struct sluice_squeue *sq)
 	}
 	t->tab.conns = &t->conns;
 	t->out_tail = &t->out_head;
-	t->def_tail = &t->def_head;
 	t->half_tail = &t->half_head;
 	t->tw_tail = &t->tw_head;
 	t->tw_timer.kind = SL_TIMER_TW;
@@ -351,7 +352,7 @@ void sl_conn_drop(struct sluice_squeue *sq, struct sl_conn *c, int err)
 		if (!(c->deferred & SL_D_CLOSED))
 			sl_up(sq, c, SL_D_CLOSED);
 	} else if (err != 0 && was_alive) {
-		c->err = err;
+		c->err = (int16_t)err;
 		sl_up(sq, c, SL_D_DISCONNECTED);
 	}
 }

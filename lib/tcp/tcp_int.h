@@ -140,7 +140,8 @@ struct sl_reasm; /* out-of-order segments, allocated when the first one comes */
 struct sl_group;
 
 /**
- * An established connection. Target: with its door and its table share at most 768 bytes.
+ * An established connection: ten lines. With its door (two lines) and its share of the table it is to
+ * cost at most 768 bytes: for that one line must go yet.
  * Lines: identity + hot receive, hot transmit, recovery, cold.
  */
 struct sl_conn {
@@ -160,7 +161,8 @@ struct sl_conn {
 	/* line 1: receive and acknowledge */
 	uint32_t snd_max; /* highest sequence sent + 1 */
 	uint32_t snd_wnd; /* peer's window, scaled */
-	uint32_t snd_wl1, snd_wl2;
+	/* RFC 9293's SND.WL2 is never more than snd_una, so an ACK that is not below that passes */
+	uint32_t snd_wl1;
 	uint32_t ts_recent; /* RFC 7323 4.3 */
 	uint32_t last_ack_sent;
 	uint32_t ts_offset;    /* added to our clock */
@@ -198,21 +200,23 @@ struct sl_conn {
 
 	/* line 3: recovery */
 	struct sl_rec *rec_head, *rec_tail;
-	uint64_t delivered;              /* bytes the peer has, SACKed ones too */
-	uint64_t srtt, rttvar, rto;      /* ns; srtt 0: no sample yet */
+	uint64_t delivered; /* bytes the peer has, SACKed ones too */
+	/* ns; srtt 0: no sample yet, rttvar is then the RTO to begin with, 0: the tunable's */
+	uint64_t srtt, rttvar;
 	uint32_t recover;                /* snd_max when recovery began */
 	uint32_t pipe_sacked, pipe_lost; /* bytes of records SACKED / LOST: equal recomputation */
 	uint32_t prr_delivered, prr_out, recover_fs;
 	uint32_t high_sacked; /* highest sequence SACKed */
-	uint64_t rack_at;     /* latest sent_at of what was delivered (RFC 8985's RACK.xmit_ts) */
+	uint32_t iss, irs;
+	uint32_t rto_at_una; /* snd_una at the last time-out (spurious detection) */
+	uint64_t rack_at;    /* latest sent_at of what was delivered (RFC 8985's RACK.xmit_ts) */
 
 	/* line 4: congestion control */
 	struct sl_cc cc;
 
 	/* cold */
-	uint32_t rto_at_una; /* snd_una at the last time-out (spurious detection) */
-	uint32_t iss, irs;
 	uint32_t deadline[SL_T_COUNT]; /* wheel ticks, low 32 bits; 0: off */
+	uint32_t zc_out;               /* external sends not yet let go: `closed` waits for them */
 	struct sl_timer timer;
 	struct sl_flow flow;
 	struct sl_reasm *ooo;
@@ -220,31 +224,29 @@ struct sl_conn {
 	void *up_arg;
 	struct sl_binding *binding; /* SL_C_BOUND_PORT: the row of the bind table */
 	struct sl_group *group; /* listener: its group; eager with ACCEPT_PENDING: its listener's */
-	struct sl_conn *touch_next;
-	struct sl_conn *def_next;
 	struct sl_opt *opt; /* options that differ from the tunables: allocated when first set */
 	/* R2: when the oldest unacknowledged byte was first sent (or the window closed) */
 	uint64_t first_unacked_at;
-	uint64_t
-	    no_way_since;  /* nothing could be sent for want of a route or neighbour; 0: it can */
+	/* Nothing could be sent for want of a route or neighbour since then; 0: it can */
+	uint64_t no_way_since;
 	uint64_t last_rcv; /* keepalive */
 	uint64_t last_snd; /* idle restart */
-	uint64_t challenge_at; /* last ACK for an invalid segment */
 	uint64_t bytes_in, bytes_out;
-	uint32_t segs_in, segs_out, retrans, rtos, recoveries;
+	uint32_t segs_in, segs_out, retrans;
+	uint16_t rtos, recoveries; /* stay at their largest value */
+	uint32_t challenge_at;     /* tick of the last ACK for an invalid segment, 0: none */
+	uint32_t def_next;         /* deferred list: index of the next connection, 0: none */
 	uint32_t sndbuf, rcvbuf;
 	uint16_t deferred; /* enum sl_deferred */
 	uint16_t linger;   /* seconds + 1; 0: off; 1: linger 0 */
-	int err;           /* of disconnected, so_error */
-	int soft_err;
-	uint8_t last_up;   /* last upcall made + 1: the order is checked in debug builds */
-	uint8_t batch;     /* enum sl_batch: what this input batch brought */
-	bool cwnd_stopped; /* cwnd held data back when cwnd_stop_seq was snd_max */
-	uint32_t cwnd_stop_seq;
+	int16_t err;       /* errno: of disconnected, so_error */
+	int16_t soft_err;
+	uint8_t last_up;    /* last upcall made + 1: the order is checked in debug builds */
+	uint8_t batch;      /* enum sl_batch: what this input batch brought */
+	bool cwnd_stopped;  /* cwnd held data back when cc.stop_seq was snd_max */
 	uint8_t rtx_silent; /* time-outs since the peer was heard, up to R1 (RFC 9293 3.8.3) */
 	bool rescued;       /* this recovery has resent the tail (RFC 6675 NextSeg 4) */
 	uint8_t force_push; /* the hold of MSG_MORE or cork is over: send the partial segment */
-	uint32_t zc_out;    /* external sends not yet let go: `closed` waits for them */
 	/* Places in the list of records, so that no ACK has to walk all of it. */
 	struct sl_rec *sack_hint;      /* where the newest SACK block lay; NULL: nowhere */
 	struct sl_rec *lost_hint;      /* no record before it is LOST; NULL: none at all is */
@@ -352,8 +354,10 @@ struct sl_tcp {
 	uint32_t nlisteners, cap_listeners;
 	struct sl_conn *out_head, **out_tail; /* output list */
 	uint32_t out_count;
-	struct sl_conn *touched;
-	struct sl_conn *def_head, **def_tail;
+	/* Those that this input batch brought something: each segment at most one. */
+	struct sl_conn *touched[SL_BURST];
+	uint32_t ntouched;
+	struct sl_conn *def_head, *def_last; /* deferred list */
 	struct sl_half *half_head, **half_tail;
 	uint32_t nhalf;
 	struct sl_tw *tw_head, **tw_tail;
@@ -708,6 +712,7 @@ struct sl_rec *sl_recovery_next(struct sluice_squeue *sq, struct sl_conn *c);
 
 /* ==== rtt.c: RFC 6298 ==== */
 void sl_rtt_sample(struct sluice_squeue *sq, struct sl_conn *c, uint64_t rtt);
+uint64_t sl_rto_estimate(const struct sl_conn *c);
 uint64_t sl_rto(
     const struct sluice_squeue *sq, const struct sl_conn *c); /* with back-off, clamped */
 

@@ -151,9 +151,12 @@ static void enlist(struct sl_tcp *t, struct sl_conn *c)
 	if (c->deferred & SL_D_LISTED)
 		return;
 	c->deferred |= SL_D_LISTED;
-	c->def_next = NULL;
-	*t->def_tail = c;
-	t->def_tail = &c->def_next;
+	c->def_next = 0;
+	if (t->def_head == NULL)
+		t->def_head = c;
+	else
+		t->def_last->def_next = c->idx;
+	t->def_last = c;
 }
 
 void sl_up(struct sluice_squeue *sq, struct sl_conn *c, enum sl_deferred what)
@@ -209,9 +212,7 @@ unsigned int sl_up_run_deferred(struct sluice_squeue *sq)
 	while (t->def_head != NULL) {
 		struct sl_conn *c = t->def_head;
 
-		t->def_head = c->def_next;
-		if (t->def_head == NULL)
-			t->def_tail = &t->def_head;
+		t->def_head = c->def_next != 0 ? sl_slab_get(&t->conns, c->def_next) : NULL;
 		c->deferred &= (uint16_t)~SL_D_LISTED;
 		run_one(sq, c);
 		n++;

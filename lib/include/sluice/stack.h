@@ -67,6 +67,17 @@ SLUICE_API int sluice_stack_create(
 /** All squeues released. Connections are closed locally, ports destroyed. leaks may be NULL. -EBUSY
  * while a squeue is polled. */
 SLUICE_API int sluice_stack_destroy(struct sluice_stack *st, struct sluice_leaks *leaks);
+/** Memory that a stack holds for its connections now, bytes. */
+struct sluice_memory {
+	size_t size;
+	uint64_t slabs; /* of connections; places that are free in them included */
+	uint64_t doors; /* of all slots that were ever used: a door outlives its connection */
+	uint64_t
+	    tables; /* connection tables: for max_connections, and half-open and TIME_WAIT entries
+			    beside them */
+};
+/** Any thread; while squeues run, the parts may be of different moments. -EINVAL: m->size. */
+SLUICE_API int sluice_stack_memory(const struct sluice_stack *st, struct sluice_memory *m);
 SLUICE_API const char *sluice_stack_name(const struct sluice_stack *st);
 SLUICE_API unsigned int sluice_stack_nsqueues(const struct sluice_stack *st);
 

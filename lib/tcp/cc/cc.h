@@ -16,15 +16,14 @@ struct sl_cc {
 	const struct sl_cc_ops *ops;
 	uint32_t cwnd, ssthresh;             /* bytes */
 	uint32_t prior_cwnd, prior_ssthresh; /* before the last reduction: to undo a spurious one */
+	uint32_t acked;                      /* bytes since the last increase */
+	uint32_t stop_seq;                   /* not the algorithm's: see sl_conn.cwnd_stopped */
 	union {
 		struct {
-			uint32_t acked; /* bytes since the last increase */
-		} newreno;
-		struct {
 			uint64_t epoch_start;       /* ns, 0: none */
+			uint64_t k;                 /* ns */
 			uint32_t w_max, w_last_max; /* bytes */
-			uint32_t w_est, acked, acked_est;
-			uint64_t k; /* ns */
+			uint32_t w_est, acked_est;
 		} cubic;
 	};
 };

@@ -93,7 +93,7 @@ static uint32_t curve(const struct sl_cc *cc, uint64_t t, uint32_t mss)
 static void no_epoch(struct sl_cc *cc)
 {
 	cc->cubic.epoch_start = 0;
-	cc->cubic.acked = cc->cubic.acked_est = 0;
+	cc->acked = cc->cubic.acked_est = 0;
 }
 
 /* Congestion avoidance begins: RFC 9438 4.2. From W_max or above (after a time-out always, 4.8) the
@@ -137,14 +137,14 @@ static void follow_curve(struct sl_cc *cc, const struct sl_cc_ev *ev, uint64_t t
 
 	target = min32(target, cc->cwnd + cc->cwnd / 2);
 	if (target <= cc->cwnd) {
-		cc->cubic.acked = 0;
+		cc->acked = 0;
 		return;
 	}
 	way = target - cc->cwnd;
-	cc->cubic.acked = min32(cc->cubic.acked + min32(ev->acked, cc->cwnd), cc->cwnd);
-	inc = (uint32_t)(way * cc->cubic.acked / cc->cwnd);
+	cc->acked = min32(cc->acked + min32(ev->acked, cc->cwnd), cc->cwnd);
+	inc = (uint32_t)(way * cc->acked / cc->cwnd);
 	/* The bytes that bought this are spent; the rest counts towards the next one. */
-	cc->cubic.acked -= (uint32_t)(((uint64_t)inc * cc->cwnd + way - 1) / way);
+	cc->acked -= (uint32_t)(((uint64_t)inc * cc->cwnd + way - 1) / way);
 	cc->cwnd += inc;
 }
 
@@ -159,7 +159,7 @@ static void avoid_congestion(struct sl_cc *cc, const struct sl_cc_ev *ev)
 		t = 0;
 	grow_estimate(cc, ev);
 	if (curve(cc, t, ev->mss) < cc->cubic.w_est) {
-		cc->cubic.acked = 0;
+		cc->acked = 0;
 		cc->cwnd = max32(cc->cwnd, cc->cubic.w_est);
 	} else {
 		follow_curve(cc, ev, t);

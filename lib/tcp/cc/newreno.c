@@ -24,7 +24,7 @@ static void newreno_init(struct sl_cc *cc, const struct sl_cc_ev *ev)
 	cc->cwnd = ev->init_cwnd;
 	cc->ssthresh = NO_SSTHRESH;
 	cc->prior_cwnd = cc->prior_ssthresh = 0;
-	cc->newreno.acked = 0;
+	cc->acked = 0;
 }
 
 /*
@@ -48,9 +48,9 @@ static void newreno_ack(struct sl_cc *cc, const struct sl_cc_ev *ev)
 		return;
 	}
 	/* RFC 3465 2.1. More than a window cannot have been acknowledged in a round trip. */
-	cc->newreno.acked += min32(ev->acked, cc->cwnd);
-	if (cc->newreno.acked >= cc->cwnd) {
-		cc->newreno.acked -= cc->cwnd;
+	cc->acked += min32(ev->acked, cc->cwnd);
+	if (cc->acked >= cc->cwnd) {
+		cc->acked -= cc->cwnd;
 		cc->cwnd = min32(cc->cwnd + ev->mss, MAX_CWND);
 	}
 }
@@ -65,14 +65,14 @@ static void reduce(struct sl_cc *cc, const struct sl_cc_ev *ev)
 static void newreno_loss(struct sl_cc *cc, const struct sl_cc_ev *ev)
 {
 	reduce(cc, ev);
-	cc->newreno.acked = 0;
+	cc->acked = 0;
 }
 
 static void newreno_recovered(struct sl_cc *cc, const struct sl_cc_ev *ev)
 {
 	(void)ev;
 	cc->cwnd = cc->ssthresh;
-	cc->newreno.acked = 0;
+	cc->acked = 0;
 }
 
 static void newreno_rto(struct sl_cc *cc, const struct sl_cc_ev *ev, bool first)
@@ -80,13 +80,13 @@ static void newreno_rto(struct sl_cc *cc, const struct sl_cc_ev *ev, bool first)
 	if (first)
 		reduce(cc, ev);
 	cc->cwnd = ev->mss; /* the loss window */
-	cc->newreno.acked = 0;
+	cc->acked = 0;
 }
 
 static void newreno_idle(struct sl_cc *cc, const struct sl_cc_ev *ev)
 {
 	cc->cwnd = min32(cc->cwnd, ev->init_cwnd);
-	cc->newreno.acked = 0;
+	cc->acked = 0;
 }
 
 static void newreno_undo(struct sl_cc *cc, const struct sl_cc_ev *ev)
@@ -96,7 +96,7 @@ static void newreno_undo(struct sl_cc *cc, const struct sl_cc_ev *ev)
 		return; /* nothing was ever reduced */
 	cc->cwnd = max32(cc->cwnd, cc->prior_cwnd);
 	cc->ssthresh = cc->prior_ssthresh;
-	cc->newreno.acked = 0;
+	cc->acked = 0;
 }
 
 const struct sl_cc_ops sl_cc_newreno = {

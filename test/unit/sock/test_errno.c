@@ -242,9 +242,39 @@ static void errno_by_state(void **state)
 	assert_int_equal(wrong, 0);
 }
 
+/* sluice_stack_memory: what connections take is seen to come and to go; the rest stays. */
+static void memory(void **state)
+{
+	struct sluice_memory before = {.size = sizeof(before)}, with = before, after = before;
+	struct sluice_memory wrong = {.size = 1};
+	static sluice_conn_t c[200];
+	struct duo_params dp = {.seed = 1};
+	struct pair p = {0};
+
+	duo_start(&p.d, &dp);
+	assert_int_equal(sluice_stack_memory(p.d.st[0], &wrong), -EINVAL);
+	assert_int_equal(sluice_stack_memory(p.d.st[0], &before), 0);
+	for (unsigned int i = 0; i < RTE_DIM(c); i++)
+		c[i] = make(&p, 0);
+	assert_int_equal(sluice_stack_memory(p.d.st[0], &with), 0);
+	assert_in_range(with.slabs - before.slabs, RTE_DIM(c) * 512, RTE_DIM(c) * 640 + 65536);
+	assert_in_range(
+	    with.doors - before.doors, (RTE_DIM(c) - 64) * 128, RTE_DIM(c) * 128 + 16384);
+	assert_int_equal(with.tables, before.tables);
+	assert_true(with.tables > 0);
+	for (unsigned int i = 0; i < RTE_DIM(c); i++)
+		assert_int_equal(sluice_close(p.d.st[0], c[i]), 0);
+	duo_run(&p.d, SLUICE_MS(1));
+	assert_int_equal(sluice_stack_memory(p.d.st[0], &after), 0);
+	assert_true(after.slabs < with.slabs && after.slabs <= before.slabs + 65536);
+	assert_int_equal(after.doors, with.doors);
+	(void)duo_stop(&p.d);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(errno_by_state)};
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(errno_by_state), cmocka_unit_test(memory)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

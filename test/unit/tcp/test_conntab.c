@@ -184,7 +184,7 @@ static void sizes(void **state)
 	for (unsigned int i = 0; i < sizeof(max) / sizeof(max[0]); i++) {
 		assert_int_equal(sl_conntab_init(&t, max[i], &secret_a, key_of, &m, NULL), 0);
 		assert_int_equal((t.mask + 1) & t.mask, 0);
-		assert_true((t.mask + 1) * 8 * 3 >= max[i] * 4);
+		assert_true((t.mask + 1) * 8 * 7 >= max[i] * 8);
 		assert_int_equal(t.bytes, (t.mask + 1) * 64);
 		sl_conntab_fini(&t);
 	}

@@ -254,7 +254,7 @@ static void time_out_and_backoff(void **state)
 	uint64_t rto, before;
 
 	burst(s, 5);
-	rto = c->rto;
+	rto = sl_rto_estimate(c);
 	before = s->now;
 	for (int i = 0; i < 4; i++) {
 		unsigned int n;

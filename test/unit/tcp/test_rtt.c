@@ -63,7 +63,7 @@ static void test_before_a_sample(void **state)
 	w->c->rtx_shift = 255;
 	assert_int_equal(sl_rto(w->sq, w->c), SEC(60));
 	w->c->rtx_shift = 0;
-	w->c->rto = SEC(3); /* 5.7: set by who knows that the SYN was lost */
+	w->c->rttvar = SEC(3); /* 5.7: set by who knows that the SYN was lost */
 	assert_int_equal(sl_rto(w->sq, w->c), SEC(3));
 	assert_int_equal(w->sq->ctr.tcp_rtt_update, 0);
 }
@@ -75,7 +75,7 @@ static void test_by_hand(void **state)
 	sl_rtt_sample(w->sq, w->c, MS(100)); /* 2.2 */
 	assert_int_equal(w->c->srtt, MS(100));
 	assert_int_equal(w->c->rttvar, MS(50));
-	assert_int_equal(w->c->rto, MS(300));
+	assert_int_equal(sl_rto_estimate(w->c), MS(300));
 	assert_int_equal(sl_rto(w->sq, w->c), MS(300));
 	/* 2.3: RTTVAR with the SRTT before this sample, 3/4 * 50 + 1/4 * 100 */
 	sl_rtt_sample(w->sq, w->c, MS(200));
@@ -90,9 +90,9 @@ static void test_by_hand(void **state)
 	assert_int_equal(w->sq->ctr.tcp_rtt_update, 3);
 	/* The first sample replaces what was set without one. */
 	w->c->srtt = 0;
-	w->c->rto = SEC(3);
+	w->c->rttvar = SEC(3);
 	sl_rtt_sample(w->sq, w->c, MS(100));
-	assert_int_equal(w->c->rto, MS(300));
+	assert_int_equal(sl_rto_estimate(w->c), MS(300));
 }
 
 /* Without variation the clock's granularity is the least that is added. */
@@ -109,7 +109,7 @@ static void test_granularity(void **state)
 	w->c->srtt = 0;
 	sl_rtt_sample(w->sq, w->c, 0);
 	assert_int_not_equal(w->c->srtt, 0);
-	assert_int_equal(w->c->rto, w->c->srtt + SL_TICK_NS);
+	assert_int_equal(sl_rto_estimate(w->c), w->c->srtt + SL_TICK_NS);
 }
 
 static void test_limits(void **state)
@@ -117,7 +117,7 @@ static void test_limits(void **state)
 	struct world *w = *state;
 
 	sl_rtt_sample(w->sq, w->c, MS(1));
-	assert_int_equal(w->c->rto, MS(3));
+	assert_int_equal(sl_rto_estimate(w->c), MS(3));
 	assert_int_equal(sl_rto(w->sq, w->c), MS(200)); /* the smallest... */
 	w->c->rtx_shift = 2;
 	assert_int_equal(sl_rto(w->sq, w->c), MS(800)); /* ...is what is doubled */
