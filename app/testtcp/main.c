@@ -129,7 +129,8 @@ static int settle(struct config *cfg, const struct engine *e)
 /** The client's own addresses on a wire, so many that their ports suffice. */
 static void enough_addresses(struct app_span *s, const struct config *cfg)
 {
-	uint64_t n = (cfg->connections + PORTS_OF_ONE - 1) / PORTS_OF_ONE;
+	uint64_t at_once = cfg->total ? cfg->active : cfg->connections;
+	uint64_t n = (at_once + PORTS_OF_ONE - 1) / PORTS_OF_ONE;
 
 	if (n <= 1 || cfg->stack == STACK_KERNEL || cfg->link != LINK_WIRE)
 		return;
