@@ -364,16 +364,18 @@ static inline uint64_t ip_word(const uint8_t *b)
 	return w;
 }
 struct ip_block {
-	uint8_t b[32];
-};
+	uint64_t w[4];
+} __attribute__((packed)); /* anywhere */
 /** s and 32 bytes more. Compilers make four instructions of a word and its carry, and one will do;
  * where the sanitizers look on, they are to see the reads. */
 static inline uint64_t ip_sum32(uint64_t s, const uint8_t *b)
 {
-#ifndef SLUICE_DEBUG_CHECKS
-	__asm__("addq %1, %0\n\tadcq 8+%1, %0\n\tadcq 16+%1, %0\n\tadcq 24+%1, %0\n\tadcq $0, %0"
-		: "+r"(s)
-		: "o"(*(const struct ip_block *)(const void *)b)
+#if defined(__x86_64__) && !defined(SLUICE_DEBUG_CHECKS)
+	const struct ip_block *p = (const struct ip_block *)(const void *)b;
+
+	__asm__("addq %1, %0\n\tadcq %2, %0\n\tadcq %3, %0\n\tadcq %4, %0\n\tadcq $0, %0"
+		: "+&r"(s)
+		: "m"(p->w[0]), "m"(p->w[1]), "m"(p->w[2]), "m"(p->w[3])
 		: "cc");
 	return s;
 #else
