@@ -28,7 +28,7 @@ int sl_so_newconn(void *arg, sluice_conn_t listener, sluice_conn_t eager, void *
 		return -ECONNABORTED;
 	so = sl_so_new(l->st);
 	if (so == NULL) {
-		atomic_fetch_add_explicit(&sl_posix_of(l->st)->no_socket, 1, memory_order_relaxed);
+		SL_COUNT(l->st->sq[SL_HANDLE_SQ(eager)], sock_refused);
 		return -ENFILE;
 	}
 	so->family = l->family;

@@ -370,12 +370,15 @@ static int ctl(struct sl_ep *ep, struct sl_so *so, int op, const struct epoll_ev
 int sluice_so_epoll_ctl(struct sluice_stack *st, int epfd, int op, int fd, struct epoll_event *ev)
 {
 	struct sl_ep *ep = ep_get(st, epfd);
-	struct sl_so *so = sl_so_get(st, fd);
+	struct sl_so *so = sl_so_get(st, fd), *other;
 	int rc;
 
-	if (ep == NULL)
-		rc = sl_so_get(st, epfd) != NULL ? -EINVAL : -EBADF;
-	else if (so == NULL)
+	if (ep == NULL) {
+		other = sl_so_get(st, epfd); /* a socket is no instance */
+		rc = other != NULL ? -EINVAL : -EBADF;
+		if (other != NULL)
+			sl_so_put(other);
+	} else if (so == NULL)
 		rc = fd == epfd ? -EINVAL : -EBADF;
 	else if (op != EPOLL_CTL_DEL && ev == NULL)
 		rc = -EFAULT;

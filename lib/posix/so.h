@@ -117,7 +117,6 @@ struct sl_ep {
 /** Of a stack. */
 struct sl_posix {
 	struct sl_tpool sos, watches, eps;
-	_Atomic uint64_t no_socket; /* connections refused: no socket for them */
 };
 
 static inline struct sl_posix *sl_posix_of(const struct sluice_stack *st)

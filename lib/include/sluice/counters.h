@@ -178,6 +178,8 @@
 	X(tcp_ports_exhausted, "connects refused: no ephemeral port left") \
 	X(tcp_fin_wait2_drop, "FIN_WAIT_2 connections dropped by the flush timer") \
 	X(tcp_aborts, "connections aborted by the application") \
+	/* --- sockets --- */ \
+	X(sock_refused, "connections to a listening socket reset: sock.max is reached, or no memory") \
 	/* --- ctl --- */ \
 	X(ctl_applied, "configuration snapshots installed")
 /* clang-format on */

@@ -337,6 +337,7 @@ static void bad_arguments(void **state)
 	assert_int_equal(
 	    sluice_so_connect(C, fd, (struct sockaddr *)&wrong, sizeof(wrong)), -EAFNOSUPPORT);
 	assert_int_equal(sluice_so_connect(C, fd, NULL, 0), -EFAULT);
+	assert_int_equal(sluice_so_epoll_ctl(C, fd, EPOLL_CTL_ADD, fd, &ev), -EINVAL);
 	assert_int_equal(sluice_so_bind(C, fd, NULL, 0), -EFAULT);
 	assert_int_equal(sluice_so_bind(C, fd, (struct sockaddr *)&a, sizeof(a)), -EADDRNOTAVAIL);
 	assert_int_equal(sluice_so_shutdown(C, fd, SHUT_WR), -ENOTCONN);
