@@ -3,9 +3,11 @@
 # Build in every way that must hold and run all tests:
 #   gcc     as users build it, warnings are errors: all suites
 #   asan    clang with address and undefined behaviour sanitizers, fuzz corpora replayed: all suites but style
-#   clang   clang, warnings are errors: compiled only
+#   clang   clang as users build it, warnings are errors: library and programs, compiled only
 #   tsan    clang with the thread sanitizer: suite tsan
 #   fuzz    with --long: clang, libFuzzer, sanitizers: each fuzz target for SLUICE_FUZZ_SECONDS (120)
+# Gcc, asan and clang are compiled first, then all tests run at the same time, each build's in its own order: the system tests, one
+# after another in a build, leave most of a core idle. What a build's tests say is printed when they have ended.
 # The last line is "N passed, M failed", summed over the builds; exit status 1 when anything failed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -76,46 +78,66 @@ compile() {
 	echo "$1: compiled in $((SECONDS - t0)) s"
 }
 
-# run NAME MESON-TEST-OPTION...: goes on after a failure; the sum at the end tells.
+pids=()
+# run NAME MESON-TEST-OPTION...: in the background; goes on after a failure; the sum at the end tells. Meson compiles
+# first what the chosen tests need.
 run() {
 	local dir=build/$1
 	shift
 	rm -f "$dir/meson-logs/testlog.json"
-	"${wrap[@]}" meson test -C "$dir" --print-errorlogs --timeout-multiplier "$multiplier" "$@" || true
+	"${wrap[@]}" meson test -C "$dir" --print-errorlogs --timeout-multiplier "$multiplier" "$@" \
+	    >"$dir/meson-logs/test.out" 2>&1 &
+	pids+=("$!")
 	logs+=("${dir#build/}=$dir/meson-logs/testlog.json")
 }
 
+# A test run that is stopped takes what it started along: meson ends its tests when it is asked to.
+stop() {
+	[ ${#pids[@]} -eq 0 ] || kill -INT "${pids[@]}" 2>/dev/null || true
+	wait
+	exit 130
+}
+trap stop INT TERM
+
 mkdir -p build
 for b in $only; do
-	echo "== $b"
 	case "$b" in
 	gcc)
 		configure gcc gcc --werror
 		compile gcc
-		run gcc --no-rebuild
 		;;
 	asan)
-		configure asan clang --werror -Db_sanitize=address,undefined -Db_lundef=false \
-		    -Doptimization=1 -Dbench=false
+		configure asan clang --werror -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1
 		compile asan
-		run asan --no-rebuild --no-suite style
 		;;
 	clang)
-		configure clang clang --werror
+		configure clang clang --werror -Dtests=false
 		compile clang
 		;;
 	tsan)
-		configure tsan clang --werror -Db_sanitize=thread -Db_lundef=false \
-		    -Doptimization=1 -Dbench=false
-		run tsan --suite tsan
+		configure tsan clang --werror -Db_sanitize=thread -Db_lundef=false -Doptimization=1 -Dbench=false
 		;;
 	fuzz)
 		configure fuzz clang --werror -Db_sanitize=address,undefined -Db_lundef=false \
 		    -Doptimization=1 -Dlibfuzzer=true -Dbench=false
-		run fuzz --suite fuzzing
 		;;
 	esac
 done
+
+for b in $only; do
+	case "$b" in
+	gcc) run gcc ;;
+	asan) run asan --no-suite style ;;
+	tsan) run tsan --suite tsan ;;
+	fuzz) run fuzz --suite fuzzing ;;
+	esac
+done
+for i in "${!pids[@]}"; do
+	wait "${pids[$i]}" || true
+	echo "== ${logs[$i]%%=*}: $((SECONDS - start)) s after the start"
+	cat "build/${logs[$i]%%=*}/meson-logs/test.out"
+done
+trap - INT TERM
 
 echo "== sum"
 echo "total $((SECONDS - start)) s"
