@@ -29,7 +29,7 @@ import time
 
 FILES = ["input", "output", "recovery", "rcvq", "options", "timewait", "half", "open", "timers",
          "rtt", "sendq"]
-TESTS = re.compile(r"^(unit_tcp_|wire_|fuzz_|sim_)")
+TESTS = re.compile(r"^(unit_tcp_|unit_sock_|wire_|fuzz_|sim_)")
 LEFT_OUT = {"wire_selftest",       # tests the runner, not the library
             "wire_matrix",         # a million cells for each survivor
             "fuzz_ini", "fuzz_ip6",

@@ -251,6 +251,25 @@ static void segment(struct sim_nic *n, uint16_t q, const uint8_t *f, const struc
 	}
 }
 
+/*
+ * What a port needs that fills checksums in or cuts segments: where the headers lie, and the sum of
+ * the pseudo-header in the field, without the length when the port cuts (each part has its own).
+ */
+static void check_offload(struct sim_nic *n, const struct rte_mbuf *m, const uint8_t *f,
+    const struct sim_seg *g, bool tso)
+{
+	uint32_t all = g->iplen - (uint32_t)(g->l4 - g->l3);
+	uint32_t want = sim_pseudo(f, g) - (tso ? (all >> 16) + (all & 0xffff) : 0);
+	uint16_t field = (uint16_t)(f[g->l4 + 16] << 8 | f[g->l4 + 17]);
+
+	SIM_CHECK(n->sim, SIM_CK_WIRE_SUM,
+	    m->l2_len == g->l3 && m->l3_len == g->l4 - g->l3 && m->l4_len == g->th_len,
+	    "headers of %u, %u and %u bytes, the port was told %u, %u and %u", g->l3, g->l4 - g->l3,
+	    g->th_len, m->l2_len, m->l3_len, m->l4_len);
+	SIM_CHECK(n->sim, SIM_CK_WIRE_SUM, field % 0xffff == sim_sum(f, 0, want) % 0xffff,
+	    "the sum of the pseudo-header, for the port, is %u", field);
+}
+
 /* What the stack left to the port. False: it is not IP, or malformed. */
 static bool offload(
     struct sim_nic *n, const struct rte_mbuf *m, uint8_t *f, struct sim_seg *g, uint32_t *seg)
@@ -276,6 +295,7 @@ static bool offload(
 	    "a large segment for a port that cuts none");
 	*seg = tso && m->tso_segsz > 0 && g->len > m->tso_segsz ? m->tso_segsz : g->len;
 	if (sum && g->tcp) {
+		check_offload(n, m, f, g, tso);
 		make_sums(f, g);
 		g->sum_ok = true;
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The event API between two stacks: data calls, back-pressure, zero copy, splice, the order of
  * upcalls, and who gives what back. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -636,6 +637,57 @@ static void peer_goes_silent(void **state)
 	finish(w);
 }
 
+/* Three unanswered solicitations, a second each, are an answer: no need to wait for the SYN's. */
+static void opens_to_no_neighbour(void **state)
+{
+	struct world *w = start(NULL, NULL);
+
+	w->d.cut[0] = w->d.cut[1] = true;
+	connect_to(w, &w->c, 0, 1, 80);
+	duo_run(&w->d, SLUICE_MS(2900));
+	assert_false(w->c.gone);
+	duo_run(&w->d, SLUICE_MS(300));
+	assert_true(w->c.gone);
+	assert_int_equal(w->c.err, EHOSTUNREACH);
+	close_end(&w->c);
+	finish(w);
+}
+
+static void route(struct world *w, const char *prefix, const char *via)
+{
+	struct sluice_txn *t;
+
+	assert_int_equal(sluice_txn_begin(w->d.st[0], &t), 0);
+	if (via != NULL)
+		assert_int_equal(sluice_route_add(t, 0, prefix, via, NULL), 0);
+	else
+		assert_int_equal(sluice_route_del(t, 0, prefix), 0);
+	assert_int_equal(sluice_txn_commit(t, NULL), 0);
+}
+
+/* The SYN got lost behind a router; when it is to be sent again there is no route any more. */
+static void opens_and_loses_its_route(void **state)
+{
+	struct world *w = start(NULL, NULL);
+	struct sockaddr_in a = duo_addr4(1, 80);
+	char via[INET_ADDRSTRLEN];
+
+	assert_non_null(inet_ntop(AF_INET, &a.sin_addr, via, sizeof(via)));
+	route(w, "198.51.100.0/24", via);
+	a.sin_addr.s_addr = htonl(0xc6336401);
+	open_end(w, &w->c, 0);
+	assert_int_equal(
+	    sluice_connect(w->c.st, w->c.c, (struct sockaddr *)&a, sizeof(a), NULL), -EINPROGRESS);
+	duo_run(&w->d, SLUICE_MS(900));
+	route(w, "198.51.100.0/24", NULL);
+	assert_false(w->c.gone);
+	duo_run(&w->d, SLUICE_MS(300));
+	assert_true(w->c.gone);
+	assert_int_equal(w->c.err, ENETUNREACH);
+	close_end(&w->c);
+	finish(w);
+}
+
 static void talks_to_itself(void **state)
 {
 	struct world *w = start(NULL, NULL);
@@ -735,6 +787,8 @@ int main(void)
 	    cmocka_unit_test(urgent_byte),
 	    cmocka_unit_test(refusals),
 	    cmocka_unit_test(peer_goes_silent),
+	    cmocka_unit_test(opens_to_no_neighbour),
+	    cmocka_unit_test(opens_and_loses_its_route),
 	    cmocka_unit_test(talks_to_itself),
 	    cmocka_unit_test(ten_thousand_wait_for_a_neighbour),
 	};
