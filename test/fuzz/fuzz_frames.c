@@ -97,7 +97,32 @@ static void op_icmp(struct fuzz *f, uint8_t arg)
 	give(f, 0);
 }
 
-/* IPv4 fragments of a data segment, in an order and with holes that the input says. */
+/* One fragment: n bytes of the segment from `at` on, and whether more follow. */
+static void give_fragment(
+    struct fuzz *f, bool v6, uint16_t id, const uint8_t *whole, uint16_t at, uint16_t n, bool more)
+{
+	uint16_t fo = (uint16_t)(v6 ? at | more : at / 8 | (more ? 0x2000 : 0));
+	struct rte_ipv4_hdr *h = (struct rte_ipv4_hdr *)(f->frame + 14);
+	uint8_t *p;
+
+	if (v6) {
+		p = ip_hdr(f, true, IPPROTO_FRAGMENT, (uint16_t)(8 + n));
+		memset(p, 0, 8);
+		p[0] = IPPROTO_TCP;
+		p[2] = (uint8_t)(fo >> 8), p[3] = (uint8_t)fo;
+		p[6] = (uint8_t)(id >> 8), p[7] = (uint8_t)id;
+		memcpy(p + 8, whole + at, n);
+	} else {
+		memcpy(ip_hdr(f, false, IPPROTO_TCP, n), whole + at, n);
+		h->packet_id = rte_cpu_to_be_16(id);
+		h->fragment_offset = rte_cpu_to_be_16(fo);
+		h->hdr_checksum = 0;
+		h->hdr_checksum = (uint16_t)~rte_raw_cksum(h, 20);
+	}
+	give(f, 0);
+}
+
+/* Fragments of a data segment, in an order and with holes and overlaps that the input says. */
 static void op_frag(struct fuzz *f, uint8_t arg)
 {
 	const struct peer *r = &f->peer[arg % NPEERS];
@@ -105,24 +130,15 @@ static void op_frag(struct fuzz *f, uint8_t arg)
 	uint8_t whole[MAX_FRAME], order = u8(f);
 
 	(void)segment(f, r, F_ACK, r->snd, r->rcv, 1000, syn_opts, 0, len);
-	if (r->v6)
-		return;
-	memcpy(whole, f->frame, f->len);
-	total = (uint16_t)(f->len - 34);
+	total = (uint16_t)(f->len - (r->v6 ? 54 : 34));
+	memcpy(whole, f->frame + f->len - total, total);
 	for (uint16_t i = 0; i < 16; i++) {
-		uint16_t k = order & 1 ? (uint16_t)(15 - i) : i, at = (uint16_t)(k * step), n, fo;
+		uint16_t k = order & 1 ? (uint16_t)(15 - i) : i, at = (uint16_t)(k * step), n;
 
 		if (at >= total || (order & 0x80 && k == (order >> 1 & 15)))
 			continue;
 		n = (uint16_t)RTE_MIN(step + (order & 0x40 ? 8 : 0), total - at);
-		fo = (uint16_t)(at / 8 | (at + n < total ? 0x2000 : 0));
-		memcpy(ip_hdr(f, false, IPPROTO_TCP, n), whole + 34 + at, n);
-		f->frame[18] = (uint8_t)(id >> 8), f->frame[19] = (uint8_t)id;
-		f->frame[20] = (uint8_t)(fo >> 8), f->frame[21] = (uint8_t)fo;
-		((struct rte_ipv4_hdr *)(f->frame + 14))->hdr_checksum = 0;
-		((struct rte_ipv4_hdr *)(f->frame + 14))->hdr_checksum =
-		    (uint16_t)~rte_raw_cksum(f->frame + 14, 20);
-		give(f, 0);
+		give_fragment(f, r->v6, id, whole, at, n, at + n < total);
 	}
 }
 
@@ -298,5 +314,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 bool fuzz_report(void)
 {
-	return fuzz_states();
+	return fuzz_states() && fuzz_reassembled();
 }

@@ -103,6 +103,8 @@ void fuzz_stop(struct fuzz *f);
 void poll_some(struct fuzz *f);
 /** Prints how often each state was entered so far; false: one never was. */
 bool fuzz_states(void);
+/** Was a packet put together from fragments? */
+bool fuzz_reassembled(void);
 
 /* ---- frames: made in f->frame, f->len ---- */
 
