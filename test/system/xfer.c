@@ -543,6 +543,8 @@ int main(int argc, char **argv)
 
 	sluice_counters_sum(x.st, &c);
 	sluice_port_stats(x.st, (unsigned int)port, &ps);
+	say("segments in %llu out %llu", (unsigned long long)c.tcp_in_segs,
+	    (unsigned long long)c.tcp_out_segs);
 	say("bytes %llu retrans %llu drops %llu", (unsigned long long)x.done,
 	    (unsigned long long)c.tcp_retrans_segs,
 	    (unsigned long long)(ps.rx_missed + ps.rx_nomem + ps.rx_errors + ps.tx_errors));
