@@ -233,7 +233,7 @@ static void op_call(struct fuzz *f, uint8_t arg)
 		connect_peer(f, r);
 		break;
 	case 6:
-		f->tx_stop = what & 1;
+		f->port.stuck = what & 1;
 		break;
 	case 7:
 		tp_fail_nth(f->pool, u8(f));

@@ -54,8 +54,9 @@ int32_t delta(struct fuzz *f)
 
 /* ---- the port ---- */
 
-static void seen(struct fuzz *f, const struct rte_mbuf *m)
+static void seen(void *arg, struct rte_mbuf *m)
 {
+	struct fuzz *f = arg;
 	struct sent t;
 
 	if (!fuzz_sent(m, &t))
@@ -74,47 +75,6 @@ static void seen(struct fuzz *f, const struct rte_mbuf *m)
 		break;
 	}
 }
-
-static uint16_t port_rx(void *ctx, uint16_t q, struct rte_mbuf **pkts, uint16_t n, uint64_t now)
-{
-	return 0;
-}
-
-static uint16_t port_tx(void *ctx, uint16_t q, struct rte_mbuf **pkts, uint16_t n, uint64_t now)
-{
-	struct fuzz *f = ctx;
-
-	if (f->tx_stop)
-		return 0;
-	for (uint16_t i = 0; i < n; i++) {
-		seen(f, pkts[i]);
-		rte_pktmbuf_free(pkts[i]);
-	}
-	return n;
-}
-
-static int port_info(void *ctx, struct sluice_port_info *info)
-{
-	*info = (struct sluice_port_info){.size = sizeof(*info),
-	    .caps = SLUICE_CAP_TX_MULTISEG | SLUICE_CAP_TX_INDIRECT,
-	    .mtu = 1500,
-	    .nqueues = 1,
-	    .mac = {OUR_MAC},
-	    .link_up = true,
-	    .socket = -1};
-	return 0;
-}
-
-static void port_destroy(void *ctx)
-{
-}
-
-static const struct sluice_driver_ops port_ops = {.size = sizeof(port_ops),
-    .name = "fuzz",
-    .rx = port_rx,
-    .tx = port_tx,
-    .info = port_info,
-    .destroy = port_destroy};
 
 /* ---- the application: upcalls that do what behave says ---- */
 
@@ -478,7 +438,12 @@ static void set_up_stack(struct fuzz *f, uint8_t limits)
 	if (limits & 64)
 		tun.ip_frag_max = 1, tun.tcp_backlog_q0 = 1;
 	FUZZ_MUST(sluice_stack_create(&sp, &f->st, NULL) == 0);
-	FUZZ_MUST(sluice_port_add(f->st, (struct sluice_driver){.ops = &port_ops, .ctx = f}) == 0);
+	f->port = (struct sink){.info = {.caps = SLUICE_CAP_TX_MULTISEG | SLUICE_CAP_TX_INDIRECT,
+				    .mtu = 1500,
+				    .mac = {OUR_MAC}},
+	    .took = seen,
+	    .arg = f};
+	FUZZ_MUST(sluice_port_add(f->st, sink_driver(&f->port)) == 0);
 	FUZZ_MUST(sluice_txn_begin(f->st, &txn) == 0);
 	FUZZ_MUST(sluice_if_add(txn, &ifp) == 0);
 	FUZZ_MUST(sluice_addr_add(txn, "e0", "10.0.0.1/24", false) == 0);
@@ -678,7 +643,7 @@ void fuzz_stop(struct fuzz *f)
 	struct sluice_leaks l = {.size = sizeof(l)};
 	struct sluice_counters ctr;
 
-	f->tx_stop = false;
+	f->port.stuck = false;
 	tp_fail_nth(f->pool, 0);
 	poll_some(f);
 	add_edges(sl_tcp_of(f->sq));

@@ -16,6 +16,7 @@
 
 #include "fuzz.h"
 #include "mpool.h"
+#include "sink.h"
 
 #define NPEERS 8
 #define MAX_FRAME 2048
@@ -48,7 +49,7 @@ struct fuzz {
 	uint64_t now;
 	const uint8_t *p, *end;
 	uint8_t behave;
-	bool tx_stop;
+	struct sink port;
 	struct peer peer[NPEERS];
 	sluice_conn_t listener[2], last_eager;
 	unsigned int calls;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "octets.h"
 #include "wire.h"
 
 #define PEER4 "10.0.0.9"
@@ -14,46 +15,6 @@
 uint8_t wire_byte(uint32_t at, bool of_peer)
 {
 	return (uint8_t)(at * 31 + (at >> 8) * 7 + (of_peer ? 101 : 7));
-}
-
-static uint32_t sum(const uint8_t *p, uint32_t n, uint32_t acc)
-{
-	for (uint32_t i = 0; i + 1 < n; i += 2)
-		acc += (uint32_t)(p[i] << 8 | p[i + 1]);
-	if (n & 1)
-		acc += (uint32_t)p[n - 1] << 8;
-	return acc;
-}
-
-static uint16_t fold(uint32_t acc)
-{
-	while (acc >> 16)
-		acc = (acc & 0xffff) + (acc >> 16);
-	return (uint16_t)~acc;
-}
-
-static uint32_t g32(const uint8_t *p)
-{
-	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
-static uint16_t g16(const uint8_t *p)
-{
-	return (uint16_t)(p[0] << 8 | p[1]);
-}
-
-static void p32(uint8_t *p, uint32_t v)
-{
-	p[0] = (uint8_t)(v >> 24);
-	p[1] = (uint8_t)(v >> 16);
-	p[2] = (uint8_t)(v >> 8);
-	p[3] = (uint8_t)v;
-}
-
-static void p16(uint8_t *p, uint16_t v)
-{
-	p[0] = (uint8_t)(v >> 8);
-	p[1] = (uint8_t)v;
 }
 
 static uint32_t val(const struct wire_spec *p, enum wire_field f, uint32_t otherwise)
@@ -84,8 +45,8 @@ static uint8_t *write_ts(
 
 	b[0] = 8;
 	b[1] = 10;
-	p32(b + 2, val_given ? (uint32_t)o->v[0] : peer_tsval(w));
-	p32(b + 6, ecr_given ? (uint32_t)o->v[1] + f->ts_base : ack ? f->last_tsval : 0);
+	put32(b + 2, val_given ? (uint32_t)o->v[0] : peer_tsval(w));
+	put32(b + 6, ecr_given ? (uint32_t)o->v[1] + f->ts_base : ack ? f->last_tsval : 0);
 	return b + 10;
 }
 
@@ -96,7 +57,7 @@ static uint8_t *write_opt(
 	case WO_MSS:
 		b[0] = 2;
 		b[1] = 4;
-		p16(b + 2, (uint16_t)o->v[0]);
+		put16(b + 2, (uint16_t)o->v[0]);
 		return b + 4;
 	case WO_WSCALE:
 		b[0] = b[1] = 3;
@@ -110,7 +71,7 @@ static uint8_t *write_opt(
 		b[0] = 5;
 		b[1] = (uint8_t)(2 + 4 * o->n);
 		for (int i = 0; i < o->n; i++)
-			p32(b + 2 + 4 * i, (uint32_t)o->v[i] + f->iss);
+			put32(b + 2 + 4 * i, (uint32_t)o->v[i] + f->iss);
 		return b + 2 + 4 * o->n;
 	case WO_TS:
 		return write_ts(w, f, o, ack, b);
@@ -155,21 +116,21 @@ static uint32_t write_ip(const struct wire_world *w, uint8_t *b, bool from_peer,
 	memset(b, 0, v6 ? 40 : 20);
 	(void)inet_pton(v6 ? AF_INET6 : AF_INET, src != NULL ? src : from_peer ? peer : ours, s);
 	(void)inet_pton(v6 ? AF_INET6 : AF_INET, dst != NULL ? dst : from_peer ? ours : peer, d);
-	*acc = sum(s, v6 ? 32 : 8, proto + len);
+	*acc = sum16(s, v6 ? 32 : 8, proto + len);
 	if (v6) {
 		b[0] = (uint8_t)(0x60 | tos >> 4);
 		b[1] = (uint8_t)(tos << 4);
-		p16(b + 4, (uint16_t)len);
+		put16(b + 4, (uint16_t)len);
 		b[6] = proto;
 		b[7] = ttl;
 		return 40;
 	}
 	b[0] = 0x45;
 	b[1] = tos;
-	p16(b + 2, (uint16_t)(20 + len));
+	put16(b + 2, (uint16_t)(20 + len));
 	b[8] = ttl;
 	b[9] = proto;
-	p16(b + 10, fold(sum(b, 20, 0)));
+	put16(b + 10, sum16_end(sum16(b, 20, 0)));
 	return 20;
 }
 
@@ -183,16 +144,16 @@ static uint16_t build_icmp(struct wire_world *w, const struct wire_spec *p, uint
 	memset(m, 0, len);
 	m[0] = p->type;
 	m[1] = p->code;
-	p32(m + 4, val(p, WF_mtu, 0));
+	put32(m + 4, val(p, WF_mtu, 0));
 	/* What a router would quote: our packet, and the beginning of its TCP header. */
 	(void)write_ip(w, m + 8, false, NULL, p->src, IPPROTO_TCP, 1480, 60, 0, &acc);
-	p16(th, (uint16_t)val(p, WF_to, f->port));
-	p16(th + 2, f->peer_port);
-	p32(th + 4, f->iss + val(p, WF_quote, 0));
+	put16(th, (uint16_t)val(p, WF_to, f->port));
+	put16(th + 2, f->peer_port);
+	put32(th + 4, f->iss + val(p, WF_quote, 0));
 	memcpy(q, th, qlen);
 	(void)write_ip(w, b, true, p->src, p->dst, w->cfg.ipv6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP, len,
 	    64, 0, &acc);
-	p16(m + 2, fold(sum(m, len, w->cfg.ipv6 ? acc : 0)) ^ (p->badsum ? 0x0100 : 0));
+	put16(m + 2, sum16_end(sum16(m, len, w->cfg.ipv6 ? acc : 0)) ^ (p->badsum ? 0x0100 : 0));
 	return (uint16_t)(ip + len);
 }
 
@@ -209,16 +170,16 @@ static uint16_t add_ip_option(struct wire_world *w, uint8_t *b, uint16_t len, ui
 		o[2] = kind;
 		o[3] = 4;
 		b[6] = 60;
-		p16(b + 4, (uint16_t)(len - 40 + 8));
+		put16(b + 4, (uint16_t)(len - 40 + 8));
 		return (uint16_t)(len + 8);
 	}
 	o[0] = kind;
 	o[1] = 4;
 	o[2] = 4; /* where a route is recorded: full */
 	b[0] = 0x46;
-	p16(b + 2, (uint16_t)(len + 4));
-	p16(b + 10, 0);
-	p16(b + 10, fold(sum(b, 24, 0)));
+	put16(b + 2, (uint16_t)(len + 4));
+	put16(b + 10, 0);
+	put16(b + 10, sum16_end(sum16(b, 24, 0)));
 	return (uint16_t)(len + 4);
 }
 
@@ -238,18 +199,18 @@ uint16_t wire_fragment(const struct wire_world *w, const uint8_t *b, uint16_t le
 		memset(to + 40, 0, 8);
 		to[40] = to[6];
 		to[6] = 44;
-		p16(to + 42, (uint16_t)(off | more));
+		put16(to + 42, (uint16_t)(off | more));
 		to[47] = 77; /* identification */
 		memcpy(to + 48, b + 40 + off, left);
-		p16(to + 4, (uint16_t)(8 + left));
+		put16(to + 4, (uint16_t)(8 + left));
 		return (uint16_t)(48 + left);
 	}
 	memcpy(to + ip, b + ip + off, left);
-	p16(to + 2, (uint16_t)(ip + left));
+	put16(to + 2, (uint16_t)(ip + left));
 	to[5] = 77;
-	p16(to + 6, (uint16_t)(off / 8 | (more ? 0x2000 : 0)));
-	p16(to + 10, 0);
-	p16(to + 10, fold(sum(to, ip, 0)));
+	put16(to + 6, (uint16_t)(off / 8 | (more ? 0x2000 : 0)));
+	put16(to + 10, 0);
+	put16(to + 10, sum16_end(sum16(to, ip, 0)));
 	return (uint16_t)(ip + left);
 }
 
@@ -270,14 +231,14 @@ uint16_t wire_build(struct wire_world *w, const struct wire_spec *p, uint8_t *b,
 	if (ip + tcp > room)
 		return 0;
 	seq = val(p, WF_seq, 0);
-	p16(th, f->peer_port);
-	p16(th + 2, (uint16_t)val(p, WF_to, f->port));
-	p32(th + 4, f->isn + seq);
-	p32(th + 8, p->flags & SL_TH_ACK || p->f[WF_ack].set ? f->iss + val(p, WF_ack, 0) : 0);
+	put16(th, f->peer_port);
+	put16(th + 2, (uint16_t)val(p, WF_to, f->port));
+	put32(th + 4, f->isn + seq);
+	put32(th + 8, p->flags & SL_TH_ACK || p->f[WF_ack].set ? f->iss + val(p, WF_ack, 0) : 0);
 	th[12] = (uint8_t)(val(p, WF_doff, (20 + opt) / 4) << 4 | val(p, WF_rsv, 0));
 	th[13] = p->flags;
-	p16(th + 14, (uint16_t)val(p, WF_win, w->cfg.peer_win));
-	p16(th + 18, (uint16_t)val(p, WF_urg, 0));
+	put16(th + 14, (uint16_t)val(p, WF_win, w->cfg.peer_win));
+	put16(th + 18, (uint16_t)val(p, WF_urg, 0));
 	for (uint32_t i = 0; i < len; i++)
 		th[20 + opt + i] = p->f[WF_fill].set
 				       ? (uint8_t)p->f[WF_fill].lo
@@ -285,7 +246,7 @@ uint16_t wire_build(struct wire_world *w, const struct wire_spec *p, uint8_t *b,
 	tcp -= val(p, WF_cut, 0);
 	(void)write_ip(w, b, true, p->src, p->dst, IPPROTO_TCP, tcp, (uint8_t)val(p, WF_ttl, 64),
 	    (uint8_t)val(p, WF_tos, 0), &acc);
-	p16(th + 16, fold(sum(th, tcp, acc)) ^ (p->badsum ? 0x0100 : 0));
+	put16(th + 16, sum16_end(sum16(th, tcp, acc)) ^ (p->badsum ? 0x0100 : 0));
 	if (p->f[WF_ipopt].set)
 		return add_ip_option(w, b, (uint16_t)(ip + tcp), (uint8_t)val(p, WF_ipopt, 0));
 	return (uint16_t)(ip + tcp);
@@ -306,7 +267,7 @@ static const char *read_options(
 			return "an option of the stack has a wrong length";
 		switch (*p) {
 		case 2:
-			o->mss = g16(p + 2);
+			o->mss = get16(p + 2);
 			break;
 		case 3:
 			o->wscale = p[2];
@@ -318,18 +279,18 @@ static const char *read_options(
 			if ((p[1] - 2) % 8 != 0 || p[1] > 34)
 				return "a SACK option of the stack has a wrong length";
 			for (unsigned int i = 2; i < p[1]; i += 8, o->nsack++) {
-				o->sack[o->nsack][0] = g32(p + i) - f->isn;
-				o->sack[o->nsack][1] = g32(p + i + 4) - f->isn;
+				o->sack[o->nsack][0] = get32(p + i) - f->isn;
+				o->sack[o->nsack][1] = get32(p + i + 4) - f->isn;
 			}
 			break;
 		case 8:
 			o->ts = true;
-			f->last_tsval = g32(p + 2);
+			f->last_tsval = get32(p + 2);
 			if (!f->have_ts || (o->flags & SL_TH_SYN && o->syn_changed))
 				f->ts_base = f->last_tsval;
 			f->have_ts = true;
 			o->tsval = f->last_tsval - f->ts_base;
-			o->tsecr = g32(p + 6);
+			o->tsecr = get32(p + 6);
 			break;
 		default:
 			return "the stack sent an option that it does not know";
@@ -352,9 +313,9 @@ static const char *capture_icmp(
 		return "an ICMP message of the stack is too short";
 	o->type = m[0];
 	o->code = m[1];
-	o->mtu = g32(m + 4);
+	o->mtu = get32(m + 4);
 	if (len >= 8 + ip + 8)
-		o->seq = g32(m + 8 + ip + 4);
+		o->seq = get32(m + 8 + ip + 4);
 	return NULL;
 }
 
@@ -369,11 +330,11 @@ static const char *capture_tcp(
 		return "a TCP header of the stack has a wrong length";
 	o->flags = th[13];
 	o->rsv = th[12] & 15;
-	o->port = g16(th);
-	o->peer_port = g16(th + 2);
+	o->port = get16(th);
+	o->peer_port = get16(th + 2);
 	f = wire_flow(w, o->peer_port);
-	o->raw_seq = g32(th + 4);
-	o->raw_ack = g32(th + 8);
+	o->raw_seq = get32(th + 4);
+	o->raw_ack = get32(th + 8);
 	if (o->flags & SL_TH_SYN) {
 		o->syn_changed = f->have_iss && f->iss != o->raw_seq;
 		f->iss = o->raw_seq;
@@ -383,8 +344,8 @@ static const char *capture_tcp(
 	}
 	o->seq = o->raw_seq - f->iss;
 	o->ack = o->flags & SL_TH_ACK ? o->raw_ack - f->isn : 0;
-	o->win = g16(th + 14);
-	o->urg = g16(th + 18);
+	o->win = get16(th + 14);
+	o->urg = get16(th + 18);
 	o->len = len - thl;
 	why = read_options(f, o, th + 20, th + thl);
 	if (!(o->flags & (SL_TH_SYN | SL_TH_RST)))
@@ -407,21 +368,21 @@ const char *wire_capture(struct wire_world *w, const uint8_t *p, uint32_t len, s
 	l4 = len - ip;
 	proto = v6 ? p[6] : p[9];
 	o->ttl = v6 ? p[7] : p[8];
-	o->id = v6 ? 0 : g16(p + 4);
+	o->id = v6 ? 0 : get16(p + 4);
 	o->df = !v6 && (p[6] & 0x40) != 0;
 	o->tos = v6 ? (uint8_t)(p[0] << 4 | p[1] >> 4) : p[1];
-	if (v6 ? g16(p + 4) != l4 : g16(p + 2) != len)
+	if (v6 ? get16(p + 4) != l4 : get16(p + 2) != len)
 		return "the stack sent an IP header with a wrong length";
-	if (!v6 && fold(sum(p, 20, 0)) != 0)
+	if (!v6 && sum16_end(sum16(p, 20, 0)) != 0)
 		return "the stack sent a wrong IPv4 header checksum";
 	if (proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6) {
-		if (fold(sum(p + ip, l4, v6 ? sum(p + 8, 32, proto + l4) : 0)) != 0)
+		if (sum16_end(sum16(p + ip, l4, v6 ? sum16(p + 8, 32, proto + l4) : 0)) != 0)
 			return "the stack sent a wrong ICMP checksum";
 		return capture_icmp(w, p + ip, l4, o);
 	}
 	if (proto != IPPROTO_TCP)
 		return "the stack sent a packet of an unknown protocol";
-	if (fold(sum(p + ip, l4, sum(p + (v6 ? 8 : 12), v6 ? 32 : 8, proto + l4))) != 0)
+	if (sum16_end(sum16(p + ip, l4, sum16(p + (v6 ? 8 : 12), v6 ? 32 : 8, proto + l4))) != 0)
 		return "the stack sent a wrong TCP checksum";
 	return capture_tcp(w, p + ip, l4, o);
 }

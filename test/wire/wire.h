@@ -21,6 +21,7 @@
 #include <tcp/tcp_int.h>
 
 #include "mpool.h"
+#include "sink.h"
 
 #define WIRE_PEER_PORT 5555u
 #define WIRE_PORT 80u
@@ -171,7 +172,8 @@ struct wire_world {
 	struct sluice_squeue *sq;
 	struct rte_mempool *pool;
 	uint64_t t0, now;
-	bool verbose, tx_stuck;
+	struct sink port;
+	bool verbose;
 	struct wire_flow flow[64];
 	int nflows;
 	struct wire_sock sock[WIRE_SOCKS];

@@ -23,11 +23,12 @@ const char *const wire_event_names[WIRE_NEVENTS] = {
     [WE_CLOSED] = "closed",
 };
 
-/* ---- the driver ---- */
+/* ---- the port ---- */
 
-static void took(struct wire_world *w, struct rte_mbuf *m)
+static void took(void *arg, struct rte_mbuf *m)
 {
 	static uint8_t pkt[65536];
+	struct wire_world *w = arg;
 	const uint8_t *p = rte_pktmbuf_read(m, 0, m->pkt_len, pkt);
 	struct wire_pkt *o = &w->out[w->nout];
 	const char *why;
@@ -46,48 +47,6 @@ static void took(struct wire_world *w, struct rte_mbuf *m)
 		printf("#   %11.6f > %s\n", (double)(w->now - w->t0) / 1e9, text);
 	}
 }
-
-static uint16_t drv_rx(void *ctx, uint16_t q, struct rte_mbuf **pkts, uint16_t n, uint64_t now)
-{
-	return 0;
-}
-
-static uint16_t drv_tx(void *ctx, uint16_t q, struct rte_mbuf **pkts, uint16_t n, uint64_t now)
-{
-	struct wire_world *w = ctx;
-
-	if (w->tx_stuck)
-		return 0;
-	for (uint16_t i = 0; i < n; i++) {
-		took(w, pkts[i]);
-		rte_pktmbuf_free(pkts[i]);
-	}
-	return n;
-}
-
-static int drv_info(void *ctx, struct sluice_port_info *info)
-{
-	struct wire_world *w = ctx;
-
-	*info = (struct sluice_port_info){.size = sizeof(*info),
-	    .caps = SLUICE_CAP_L3 | SLUICE_CAP_TX_MULTISEG | SLUICE_CAP_TX_INDIRECT,
-	    .mtu = w->cfg.mtu,
-	    .nqueues = 1,
-	    .link_up = true,
-	    .socket = -1};
-	return 0;
-}
-
-static void drv_destroy(void *ctx)
-{
-}
-
-static const struct sluice_driver_ops drv_ops = {.size = sizeof(drv_ops),
-    .name = "script",
-    .rx = drv_rx,
-    .tx = drv_tx,
-    .info = drv_info,
-    .destroy = drv_destroy};
 
 /* ---- the application ---- */
 
@@ -339,7 +298,12 @@ const char *wire_start(struct wire_world *w, const struct wire_config *cfg)
 	w->t0 = w->now = SLUICE_SEC(1000);
 	if (sluice_stack_create(&sp, &w->st, &why) != 0)
 		return why;
-	if (sluice_port_add(w->st, (struct sluice_driver){.ops = &drv_ops, .ctx = w}) != 0)
+	w->port = (struct sink){
+	    .info = {.caps = SLUICE_CAP_L3 | SLUICE_CAP_TX_MULTISEG | SLUICE_CAP_TX_INDIRECT,
+		.mtu = w->cfg.mtu},
+	    .took = took,
+	    .arg = w};
+	if (sluice_port_add(w->st, sink_driver(&w->port)) != 0)
 		return "no port";
 	why = configure(w);
 	if (why != NULL)
@@ -356,7 +320,6 @@ const char *wire_stop(struct wire_world *w)
 	struct sluice_leaks l = {.size = sizeof(l)};
 	uint32_t out;
 
-	w->tx_stuck = false;
 	tp_set_limit(w->pool, 0);
 	for (unsigned int i = 0; i < w->nheld; i++)
 		rte_pktmbuf_free(w->held[i]);

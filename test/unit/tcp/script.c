@@ -2,52 +2,14 @@
 /* The stack sends into a driver that takes everything apart; a raw IP port needs no neighbours. */
 #include "script.h"
 
+#include "octets.h"
+
 #define PEER_IP 0x0a000009u
 #define OUR_IP 0x0a000001u
 
 uint8_t script_byte(uint32_t at, bool of_peer)
 {
 	return (uint8_t)(at * 31 + (at >> 8) + (of_peer ? 101 : 7));
-}
-
-static uint32_t sum(const uint8_t *p, uint32_t n, uint32_t acc)
-{
-	for (uint32_t i = 0; i + 1 < n; i += 2)
-		acc += (uint32_t)(p[i] << 8 | p[i + 1]);
-	if (n & 1)
-		acc += (uint32_t)p[n - 1] << 8;
-	return acc;
-}
-
-static uint16_t fold(uint32_t acc)
-{
-	while (acc >> 16)
-		acc = (acc & 0xffff) + (acc >> 16);
-	return (uint16_t)~acc;
-}
-
-static uint32_t g32(const uint8_t *p)
-{
-	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
-static uint16_t g16(const uint8_t *p)
-{
-	return (uint16_t)(p[0] << 8 | p[1]);
-}
-
-static void p32(uint8_t *p, uint32_t v)
-{
-	p[0] = (uint8_t)(v >> 24);
-	p[1] = (uint8_t)(v >> 16);
-	p[2] = (uint8_t)(v >> 8);
-	p[3] = (uint8_t)v;
-}
-
-static void p16(uint8_t *p, uint16_t v)
-{
-	p[0] = (uint8_t)(v >> 8);
-	p[1] = (uint8_t)v;
 }
 
 /* ---- what the stack sends ---- */
@@ -63,7 +25,7 @@ static void read_options(struct script *s, struct out *o, const uint8_t *p, cons
 		assert_true(end - p >= 2 && p[1] >= 2 && p[1] <= end - p);
 		switch (*p) {
 		case 2:
-			o->mss = g16(p + 2);
+			o->mss = get16(p + 2);
 			break;
 		case 3:
 			o->wscale = p[2];
@@ -73,14 +35,14 @@ static void read_options(struct script *s, struct out *o, const uint8_t *p, cons
 			break;
 		case 5:
 			for (unsigned int i = 2; i < p[1]; i += 8, o->nsack++) {
-				o->sack[o->nsack][0] = g32(p + i) - s->isn;
-				o->sack[o->nsack][1] = g32(p + i + 4) - s->isn;
+				o->sack[o->nsack][0] = get32(p + i) - s->isn;
+				o->sack[o->nsack][1] = get32(p + i + 4) - s->isn;
 			}
 			break;
 		case 8:
 			o->ts = true;
-			o->tsval = g32(p + 2);
-			o->tsecr = g32(p + 6);
+			o->tsval = get32(p + 2);
+			o->tsecr = get32(p + 6);
 			s->last_tsval = o->tsval;
 			break;
 		default:
@@ -90,23 +52,26 @@ static void read_options(struct script *s, struct out *o, const uint8_t *p, cons
 	}
 }
 
-static void capture(struct script *s, struct rte_mbuf *m)
+static void capture(void *arg, struct rte_mbuf *m)
 {
+	struct script *s = arg;
 	static uint8_t pkt[65536];
 	const uint8_t *p = rte_pktmbuf_read(m, 0, m->pkt_len, pkt), *th;
 	struct out *o = &s->out[s->nout];
 	uint32_t hl, thl, tcp_len;
 
+	if (s->deaf)
+		return;
 	assert_non_null(p);
 	assert_int_equal(p[0] >> 4, 4);
 	hl = (p[0] & 15u) * 4;
 	if (p[9] != IPPROTO_TCP)
 		return;
-	assert_int_equal(fold(sum(p, hl, 0)), 0);
-	assert_int_equal(g16(p + 2), m->pkt_len);
+	assert_int_equal(sum16_end(sum16(p, hl, 0)), 0);
+	assert_int_equal(get16(p + 2), m->pkt_len);
 	th = p + hl;
 	tcp_len = m->pkt_len - hl;
-	assert_int_equal(fold(sum(th, tcp_len, sum(p + 12, 8, IPPROTO_TCP + tcp_len))), 0);
+	assert_int_equal(sum16_end(sum16(th, tcp_len, sum16(p + 12, 8, IPPROTO_TCP + tcp_len))), 0);
 	thl = (th[12] >> 4) * 4u;
 	assert_true(thl >= 20 && thl <= tcp_len);
 	assert_true(s->nout < SCRIPT_OUT);
@@ -115,18 +80,18 @@ static void capture(struct script *s, struct rte_mbuf *m)
 	o->flags = th[13];
 	o->ttl = p[8];
 	o->tos = p[1];
-	o->id = g16(p + 4);
-	o->src = g32(p + 12);
-	o->sport = g16(th);
-	o->dport = g16(th + 2);
-	o->raw_seq = g32(th + 4);
-	o->raw_ack = g32(th + 8);
+	o->id = get16(p + 4);
+	o->src = get32(p + 12);
+	o->sport = get16(th);
+	o->dport = get16(th + 2);
+	o->raw_seq = get32(th + 4);
+	o->raw_ack = get32(th + 8);
 	if (o->flags & S)
 		s->iss = o->raw_seq;
 	o->seq = o->raw_seq - s->iss;
 	o->ack = o->raw_ack - s->isn;
-	o->wnd = g16(th + 14);
-	o->urp = g16(th + 18);
+	o->wnd = get16(th + 14);
+	o->urp = get16(th + 18);
 	o->len = tcp_len - thl;
 	read_options(s, o, th + 20, th + thl);
 	if (!(o->flags & (S | R)))
@@ -134,47 +99,6 @@ static void capture(struct script *s, struct rte_mbuf *m)
 			assert_int_equal(th[thl + i], script_byte(o->seq - 1 + i, false));
 	s->nout++;
 }
-
-static uint16_t drv_rx(void *ctx, uint16_t q, struct rte_mbuf **pkts, uint16_t n, uint64_t now)
-{
-	return 0;
-}
-
-static uint16_t drv_tx(void *ctx, uint16_t q, struct rte_mbuf **pkts, uint16_t n, uint64_t now)
-{
-	struct script *s = ctx;
-
-	if (s->tx_stuck)
-		return 0;
-	for (uint16_t i = 0; i < n; i++) {
-		if (!s->deaf)
-			capture(s, pkts[i]);
-		rte_pktmbuf_free(pkts[i]);
-	}
-	return n;
-}
-
-static int drv_info(void *ctx, struct sluice_port_info *info)
-{
-	*info = (struct sluice_port_info){.size = sizeof(*info),
-	    .caps = SLUICE_CAP_L3 | SLUICE_CAP_TX_MULTISEG | SLUICE_CAP_TX_INDIRECT,
-	    .mtu = 1500,
-	    .nqueues = 1,
-	    .link_up = true,
-	    .socket = -1};
-	return 0;
-}
-
-static void drv_destroy(void *ctx)
-{
-}
-
-static const struct sluice_driver_ops drv_ops = {.size = sizeof(drv_ops),
-    .name = "script",
-    .rx = drv_rx,
-    .tx = drv_tx,
-    .info = drv_info,
-    .destroy = drv_destroy};
 
 /* ---- the application ---- */
 
@@ -301,8 +225,12 @@ struct script *script_start(const struct sluice_tunables *tun)
 	s->dport = 80;
 	s->isn = 0xfffffff0u; /* wraps soon */
 	assert_int_equal(sluice_stack_create(&sp, &s->st, NULL), 0);
-	assert_int_equal(
-	    sluice_port_add(s->st, (struct sluice_driver){.ops = &drv_ops, .ctx = s}), 0);
+	s->port = (struct sink){
+	    .info = {.caps = SLUICE_CAP_L3 | SLUICE_CAP_TX_MULTISEG | SLUICE_CAP_TX_INDIRECT,
+		.mtu = 1500},
+	    .took = capture,
+	    .arg = s};
+	assert_int_equal(sluice_port_add(s->st, sink_driver(&s->port)), 0);
 	assert_int_equal(sluice_txn_begin(s->st, &txn), 0);
 	assert_int_equal(sluice_if_add(txn, &ifp), 0);
 	assert_int_equal(sluice_addr_add(txn, "p0", "10.0.0.1/24", false), 0);
@@ -318,7 +246,7 @@ void script_stop(struct script *s)
 {
 	struct sluice_leaks l = {.size = sizeof(l)};
 
-	s->tx_stuck = false;
+	s->port.stuck = false;
 	script_settle(s);
 	assert_int_equal(sluice_squeue_release(s->sq), 0);
 	assert_int_equal(sluice_stack_destroy(s->st, &l), 0);
@@ -379,7 +307,7 @@ static uint32_t write_options(struct script *s, const struct seg *g, uint8_t *p)
 	if (syn && (g->mss != 0 || s->mss != 0)) {
 		*p++ = 2;
 		*p++ = 4;
-		p16(p, g->mss != 0 ? g->mss : s->mss);
+		put16(p, g->mss != 0 ? g->mss : s->mss);
 		p += 2;
 	}
 	if (syn && s->sack) {
@@ -394,16 +322,16 @@ static uint32_t write_options(struct script *s, const struct seg *g, uint8_t *p)
 	if (s->ts && !g->no_ts) {
 		*p++ = 8;
 		*p++ = 10;
-		p32(p, (uint32_t)(s->now / 1000000) - (uint32_t)g->ts_back);
-		p32(p + 4, g->ecr != 0 ? g->ecr : g->flags & A ? s->last_tsval : 0);
+		put32(p, (uint32_t)(s->now / 1000000) - (uint32_t)g->ts_back);
+		put32(p + 4, g->ecr != 0 ? g->ecr : g->flags & A ? s->last_tsval : 0);
 		p += 8;
 	}
 	if (g->nsack > 0) {
 		*p++ = 5;
 		*p++ = (uint8_t)(2 + 8 * g->nsack);
 		for (unsigned int i = 0; i < g->nsack; i++, p += 8) {
-			p32(p, g->sack[i][0] + s->iss);
-			p32(p + 4, g->sack[i][1] + s->iss);
+			put32(p, g->sack[i][0] + s->iss);
+			put32(p + 4, g->sack[i][1] + s->iss);
 		}
 	}
 	while ((p - start) % 4 != 0)
@@ -422,24 +350,25 @@ static uint16_t build(struct script *s, const struct seg *g, uint8_t *b)
 	tcp_len = 20 + opt + g->len;
 	total = 20 + tcp_len;
 	b[0] = 0x45;
-	p16(b + 2, (uint16_t)total);
+	put16(b + 2, (uint16_t)total);
 	b[8] = 64;
 	b[9] = IPPROTO_TCP;
-	p32(b + 12, PEER_IP);
-	p32(b + 16, OUR_IP);
-	p16(b + 10, fold(sum(b, 20, 0)));
-	p16(th, g->sport != 0 ? g->sport : s->sport);
-	p16(th + 2, s->dport);
-	p32(th + 4, g->seq + s->isn);
-	p32(th + 8, g->flags & A ? g->ack + s->iss : 0);
+	put32(b + 12, PEER_IP);
+	put32(b + 16, OUR_IP);
+	put16(b + 10, sum16_end(sum16(b, 20, 0)));
+	put16(th, g->sport != 0 ? g->sport : s->sport);
+	put16(th + 2, s->dport);
+	put32(th + 4, g->seq + s->isn);
+	put32(th + 8, g->flags & A ? g->ack + s->iss : 0);
 	th[12] = g->doff != 0 ? (uint8_t)(g->doff << 4) : (uint8_t)((20 + opt) << 2);
 	th[13] = g->flags;
-	p16(th + 14, g->wnd < 0 ? 0 : g->wnd == 0 ? s->wnd : (uint16_t)g->wnd);
-	p16(th + 18, g->urp);
+	put16(th + 14, g->wnd < 0 ? 0 : g->wnd == 0 ? s->wnd : (uint16_t)g->wnd);
+	put16(th + 18, g->urp);
 	for (uint32_t i = 0; i < g->len; i++)
 		th[20 + opt + i] = script_byte(g->seq + !!(g->flags & S) - 1 + i, true);
-	p16(th + 16, (uint16_t)(fold(sum(th, tcp_len, sum(b + 12, 8, IPPROTO_TCP + tcp_len))) ^
-				(g->bad_cksum ? 0x0100 : 0)));
+	put16(th + 16,
+	    (uint16_t)(sum16_end(sum16(th, tcp_len, sum16(b + 12, 8, IPPROTO_TCP + tcp_len))) ^
+		       (g->bad_cksum ? 0x0100 : 0)));
 	return (uint16_t)total;
 }
 
@@ -454,25 +383,25 @@ void script_icmp(struct script *s, uint8_t type, uint8_t code, uint32_t seq, uin
 {
 	uint8_t b[20 + 8 + 28] = {0x45}, *q = b + 28;
 
-	p16(b + 2, sizeof(b));
+	put16(b + 2, sizeof(b));
 	b[8] = 64;
 	b[9] = IPPROTO_ICMP;
-	p32(b + 12, PEER_IP);
-	p32(b + 16, OUR_IP);
-	p16(b + 10, fold(sum(b, 20, 0)));
+	put32(b + 12, PEER_IP);
+	put32(b + 16, OUR_IP);
+	put16(b + 10, sum16_end(sum16(b, 20, 0)));
 	b[20] = type;
 	b[21] = code;
-	p16(b + 26, mtu);
+	put16(b + 26, mtu);
 	q[0] = 0x45;
-	p16(q + 2, 1500);
+	put16(q + 2, 1500);
 	q[8] = 60;
 	q[9] = IPPROTO_TCP;
-	p32(q + 12, OUR_IP);
-	p32(q + 16, PEER_IP);
-	p16(q + 20, s->dport);
-	p16(q + 22, s->sport);
-	p32(q + 24, s->iss + seq);
-	p16(b + 22, fold(sum(b + 20, sizeof(b) - 20, 0)));
+	put32(q + 12, OUR_IP);
+	put32(q + 16, PEER_IP);
+	put16(q + 20, s->dport);
+	put16(q + 22, s->sport);
+	put32(q + 24, s->iss + seq);
+	put16(b + 22, sum16_end(sum16(b + 20, sizeof(b) - 20, 0)));
 	script_raw(s, b, sizeof(b));
 }
 

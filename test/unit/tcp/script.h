@@ -22,6 +22,7 @@
 #include <tcp/tcp_int.h>
 
 #include "mpool.h"
+#include "sink.h"
 
 enum {
 	F = SL_TH_FIN,
@@ -78,7 +79,7 @@ struct script {
 	uint16_t sport, dport;
 	uint32_t isn, iss; /* the peer's and the stack's first numbers */
 	uint32_t last_tsval;
-	bool tx_stuck;
+	struct sink port;
 	bool roomy; /* segments come in buffers of a pool, not of exactly their size */
 	bool deaf;  /* what the stack sends is freed and not kept */
 	struct out *out;

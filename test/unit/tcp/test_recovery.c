@@ -427,12 +427,12 @@ static void no_record_no_buffer(void **state)
 	script_run(s, SLUICE_SEC(1));
 	assert_int_equal(c->snd_max - s->iss, 1501);
 	assert_int_equal(script_out(s)->len, 500);
-	s->tx_stuck = true; /* the port takes nothing: all waits */
+	s->port.stuck = true; /* the port takes nothing: all waits */
 	ack(s, 1501);
 	script_forget(s);
 	script_say(s, 5000, 0);
 	script_none(s);
-	s->tx_stuck = false;
+	s->port.stuck = false;
 	script_run(s, SLUICE_MS(10));
 	assert_true(s->nout > 0);
 	script_stop(s);
