@@ -7,6 +7,9 @@
 #include "testtcp.h"
 
 #include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 #include <cmdline.h>
@@ -14,6 +17,11 @@
 #include <cmdline_parse_num.h>
 #include <cmdline_parse_string.h>
 #include <cmdline_socket.h>
+
+struct tuple_words {
+	cmdline_fixed_string_t verb, what, laddr, raddr;
+	uint16_t lport, rport;
+};
 
 struct words {
 	cmdline_fixed_string_t verb, what;
@@ -25,6 +33,8 @@ static const char help[] =
     "stop          end the measurement and report it\n"
     "show stats    the line of the time since the last one\n"
     "show conns    connections of each squeue\n"
+    "show steering LADDR LPORT RADDR RPORT\n"
+    "              where packets from RADDR go: queue of the port, squeue, connection's squeue\n"
     "set rate N    of the next measurement: requests or connections a second, 0: closed loop\n"
     "quit          close all and end\n";
 
@@ -66,6 +76,77 @@ static void on_show(void *parsed, struct cmdline *cl, void *arg)
 		}
 }
 
+/*
+ * Where packets of a tuple go. The stack asks its squeues, and the main lcore may be one that polls:
+ * so a thread asks, one at a time, and the prompt prints what it brings.
+ */
+struct steering_ask {
+	struct run *r;
+	struct tuple_words w;
+	char text[256];
+	pthread_t thread;
+	bool asked;
+	atomic_bool done;
+};
+
+static void steering_line(struct steering_ask *a, const struct endpoint *ep)
+{
+	static const char *const kind[] = {"one squeue", "by the port", "by software"};
+	struct sluice_tuple t = {.size = sizeof(t),
+	    .laddr = a->w.laddr,
+	    .lport = a->w.lport,
+	    .raddr = a->w.raddr,
+	    .rport = a->w.rport,
+	    .vrf = (uint32_t)ep->cfg->vrf};
+	struct sluice_steering s = {.size = sizeof(s)};
+	int rc = sluice_steering(ep->stack.st, (unsigned int)ep->port, &t, &s);
+	size_t n = strlen(a->text), room = sizeof(a->text) - n;
+
+	if (rc != 0)
+		snprintf(a->text + n, room, "%s: %s\n", ep->name, strerror(-rc));
+	else if (s.owner < 0)
+		snprintf(a->text + n, room, "%s: %s, queue %d, squeue %u, no connection\n",
+		    ep->name, kind[s.kind], s.queue, s.squeue);
+	else
+		snprintf(a->text + n, room, "%s: %s, queue %d, squeue %u, connection on %d\n",
+		    ep->name, kind[s.kind], s.queue, s.squeue, s.owner);
+}
+
+static void *steering_thread(void *arg)
+{
+	struct steering_ask *a = arg;
+
+	for (unsigned int e = a->r->nep; e-- > 0;)
+		if (a->r->ep[e].stack.st != NULL)
+			steering_line(a, &a->r->ep[e]);
+	atomic_store_explicit(&a->done, true, memory_order_release);
+	return NULL;
+}
+
+static struct steering_ask ask;
+
+static void steering_end(struct run *r)
+{
+	if (!ask.asked)
+		return;
+	pthread_join(ask.thread, NULL);
+	ask.asked = false;
+	cmdline_printf(r->prompt, "%s", ask.text);
+}
+
+static void on_steering(void *parsed, struct cmdline *cl, void *arg)
+{
+	if (ask.asked) {
+		cmdline_printf(cl, "not yet\n");
+		return;
+	}
+	ask.r = arg;
+	ask.w = *(struct tuple_words *)parsed;
+	ask.text[0] = '\0';
+	atomic_store(&ask.done, false);
+	ask.asked = pthread_create(&ask.thread, NULL, steering_thread, &ask) == 0;
+}
+
 static void on_rate(void *parsed, struct cmdline *cl, void *arg)
 {
 	struct run *r = arg;
@@ -89,19 +170,34 @@ static cmdline_parse_token_string_t rate_token =
     TOKEN_STRING_INITIALIZER(struct words, what, "rate");
 static cmdline_parse_token_num_t n_token = TOKEN_NUM_INITIALIZER(struct words, n, RTE_UINT32);
 
+static cmdline_parse_token_string_t steering_token =
+    TOKEN_STRING_INITIALIZER(struct tuple_words, what, "steering");
+static cmdline_parse_token_string_t laddr_token =
+    TOKEN_STRING_INITIALIZER(struct tuple_words, laddr, NULL);
+static cmdline_parse_token_num_t lport_token =
+    TOKEN_NUM_INITIALIZER(struct tuple_words, lport, RTE_UINT16);
+static cmdline_parse_token_string_t raddr_token =
+    TOKEN_STRING_INITIALIZER(struct tuple_words, raddr, NULL);
+static cmdline_parse_token_num_t rport_token =
+    TOKEN_NUM_INITIALIZER(struct tuple_words, rport, RTE_UINT16);
+
 static cmdline_parse_inst_t verbs = {
     .f = on_verb, .help_str = "start, stop, quit, help", .tokens = {(void *)&verb_token, NULL}};
 static cmdline_parse_inst_t shows = {.f = on_show,
     .help_str = "show stats, show conns",
     .tokens = {(void *)&show_token, (void *)&what_token, NULL}};
+static cmdline_parse_inst_t steerings = {.f = on_steering,
+    .help_str = "show steering LADDR LPORT RADDR RPORT",
+    .tokens = {(void *)&show_token, (void *)&steering_token, (void *)&laddr_token,
+	(void *)&lport_token, (void *)&raddr_token, (void *)&rport_token, NULL}};
 static cmdline_parse_inst_t rates = {.f = on_rate,
     .help_str = "set rate N",
     .tokens = {(void *)&set_token, (void *)&rate_token, (void *)&n_token, NULL}};
-static cmdline_parse_ctx_t commands[] = {&verbs, &shows, &rates, NULL};
+static cmdline_parse_ctx_t commands[] = {&verbs, &shows, &steerings, &rates, NULL};
 
 int prompt_open(struct run *r)
 {
-	verbs.data = shows.data = rates.data = r;
+	verbs.data = shows.data = steerings.data = rates.data = r;
 	r->prompt = cmdline_stdin_new(commands, "testtcp> ");
 	if (r->prompt != NULL)
 		return 0;
@@ -115,6 +211,8 @@ void prompt_poll(struct run *r)
 	char buf[64];
 	ssize_t n;
 
+	if (ask.asked && atomic_load_explicit(&ask.done, memory_order_acquire))
+		steering_end(r);
 	if (app_stop || poll(&in, 1, 0) <= 0)
 		return;
 	n = read(STDIN_FILENO, buf, sizeof(buf));
@@ -126,6 +224,8 @@ void prompt_poll(struct run *r)
 
 void prompt_close(struct run *r)
 {
+	if (r->prompt != NULL)
+		steering_end(r);
 	if (r->prompt != NULL)
 		cmdline_stdin_exit(r->prompt);
 	r->prompt = NULL;

@@ -11,10 +11,9 @@ static void deliver_error(struct ip_in *in, struct ip_pkt *p, struct sl_icmp_err
 	struct sluice_squeue *sq = in->sq;
 	unsigned int to;
 
-	if (sq->stack->nsq > 1 && !p->reasm &&
-	    ip_elsewhere(sq, in->port, &e->key, in->forwarded, &to)) {
-		p->m->packet_type = 0;
-		sl_forward(sq, to, in->port, p->m);
+	if (sq->stack->nsq > 1 &&
+	    ip_elsewhere(sq, in->port, &e->key, in->forwarded && !p->whole, &to) != NULL) {
+		ip_forward(in, p, to, &sq->ctr.steer_icmp);
 		return;
 	}
 	sq->ip->hooks->tcp_icmp(sq, e);

@@ -155,28 +155,38 @@ void ip_in_flush(struct ip_in *in)
 	in->npkts = 0;
 }
 
-/* The mbuf goes to another squeue as an IP packet without frame. */
-static void forward_marked(struct ip_in *in, struct ip_pkt *p, unsigned int to)
+/* To another squeue: the frame as it came, or the bare IP packet when there is none (any more). */
+void ip_forward(struct ip_in *in, const struct ip_pkt *p, unsigned int to, uint64_t *cause)
 {
-	p->m->packet_type = IP_MARK | (p->flags & SL_PKT_LOCAL ? IP_MARK_LOCAL : 0);
-	sl_pkt_word(p->m)[0] = p->vrf;
-	sl_pkt_word(p->m)[1] = p->ifidx;
+	bool local = (p->flags & SL_PKT_LOCAL) != 0;
+
+	sl_ctr_add(cause, 1);
+	p->m->packet_type = 0;
+	if (p->reasm || local) {
+		rte_pktmbuf_adj(p->m, (uint16_t)p->off); /* a frame's header is that of one part */
+		p->m->packet_type = IP_MARK | (local ? IP_MARK_LOCAL : 0);
+		sl_pkt_word(p->m)[0] = p->vrf;
+		sl_pkt_word(p->m)[1] = p->ifidx;
+	}
 	sl_forward(in->sq, to, in->port < SL_MAX_PORTS ? in->port : 0, p->m);
 }
 
 /* 0: goes on here; 1: forwarded. */
 static int tcp_route(struct ip_in *in, struct ip_pkt *p, const struct sl_key *key)
 {
+	uint64_t *cause;
 	unsigned int to;
 
-	if (in->sq->stack->nsq == 1 || !ip_elsewhere(in->sq, in->port, key, in->forwarded, &to))
+	if (in->sq->stack->nsq == 1)
 		return 0;
-	if (p->reasm || (p->flags & SL_PKT_LOCAL)) {
-		forward_marked(in, p, to);
-	} else {
-		p->m->packet_type = 0;
-		sl_forward(in->sq, to, in->port, p->m);
-	}
+	cause = ip_elsewhere(in->sq, in->port, key, in->forwarded && !p->whole, &to);
+	if (cause == NULL)
+		return 0;
+	if (p->flags & SL_PKT_LOCAL)
+		cause = &in->sq->ctr.steer_local;
+	else if (p->whole)
+		cause = &in->sq->ctr.steer_frag;
+	ip_forward(in, p, to, cause);
 	return 1;
 }
 

@@ -200,8 +200,19 @@ void sl_ip_send_stateless(struct sluice_squeue *sq, const struct sl_key *key, st
 /** An mbuf from the header pool with SL_IP_HEADROOM, data_len 0; NULL counts port_tx_nomem. */
 struct rte_mbuf *sl_hdr_alloc(struct sluice_squeue *sq);
 
-/* The squeue to which packets from (raddr, rport) to (laddr, lport) come: by the port's steering,
- * or by the stack's own hash. */
+/* steer.c */
+/** The place of a tuple: the squeue to which packets from (raddr, rport) to (laddr, lport) come, by
+ * the port's steering or by the stack's own hash. */
 unsigned int sl_steer(struct sluice_squeue *sq, unsigned int port, const struct sl_key *key);
+/** The same for the packets that come back to this flow. */
+unsigned int sl_flow_steer(
+    struct sluice_squeue *sq, const struct sl_flow *f, const struct sl_key *key);
+/** All that this squeue knows about a tuple, packed (for the operation that asks). */
+int64_t sl_steer_show(struct sluice_squeue *sq, unsigned int port, const struct sl_key *key);
+#define SL_STEER_SHOWN(owner, place, queue) \
+	((int64_t)((owner) + 1) | (int64_t)(place) << 8 | (int64_t)((queue) + 1) << 16)
+#define SL_STEER_OWNER(x) ((int)((x)&0xff) - 1)
+#define SL_STEER_PLACE(x) ((unsigned int)((x) >> 8 & 0xff))
+#define SL_STEER_QUEUE(x) ((int)((x) >> 16 & 0xffff) - 1)
 
 #endif

@@ -209,6 +209,7 @@ struct ip_pkt {
 	uint8_t flags; /* SL_PKT_* */
 	bool l2multi;  /* came in a multicast or broadcast frame */
 	bool reasm;    /* put together from fragments: no frame to give back */
+	bool whole;    /* put together just now: nobody has asked yet whose it is */
 	bool trusted;  /* checksums need no check: local or a perfect port */
 	uint8_t ttl, tos, proto;
 	uint16_t l4len; /* bytes behind the IP header, padding excluded */
@@ -236,6 +237,8 @@ static inline bool ip_pull(struct sluice_squeue *sq, struct rte_mbuf **m, uint32
 	return SL_LIKELY((*m)->data_len >= need) || ip_pull_slow(sq, m, need);
 }
 void ip_in_flush(struct ip_in *in);
+/** Hand a packet to another squeue and count the cause. Takes p->m. */
+void ip_forward(struct ip_in *in, const struct ip_pkt *p, unsigned int to, uint64_t *cause);
 /** sl_ip_is_local, remembered in *memo for the next packet of the burst. */
 static inline bool ip_is_local(
     struct sluice_squeue *sq, struct ip_memo *memo, uint32_t vrf, const struct sluice_addr *a)
@@ -449,9 +452,11 @@ void ip_push(struct sluice_squeue *sq, uint16_t port, struct rte_mbuf *m);
 void ip_put6(uint8_t *h, const struct sluice_addr *s, const struct sluice_addr *d, uint8_t proto,
     uint8_t hops, uint32_t len);
 /* steer.c */
-/** True: the packet of this key belongs to squeue *to. */
-bool ip_elsewhere(struct sluice_squeue *sq, unsigned int port, const struct sl_key *key,
+/** NULL: a packet of this key stays here. Else it belongs to squeue *to, and this counts why. */
+uint64_t *ip_elsewhere(struct sluice_squeue *sq, unsigned int port, const struct sl_key *key,
     bool forwarded, unsigned int *to);
+/** True: the fragment (ID in network order) went to the squeue where its packet becomes whole. */
+bool ip_frag_elsewhere(struct ip_in *in, const struct ip_pkt *p, uint32_t id);
 void ip_copy_to_others(struct sluice_squeue *sq, unsigned int port, const struct rte_mbuf *m);
 
 #endif

@@ -144,6 +144,7 @@ bool ip_fast4(struct ip_in *in, struct rte_mbuf *m, uint32_t caps)
 	bool trusted = (caps & SLUICE_CAP_PERFECT) != 0;
 	const struct sl_cfg_if *f;
 	uint32_t total, hl;
+	uint64_t *cause;
 	unsigned int to;
 	struct sl_pkt *o;
 
@@ -172,9 +173,16 @@ bool ip_fast4(struct ip_in *in, struct rte_mbuf *m, uint32_t caps)
 	memcpy(&o->key.rport, th, 2);
 	memcpy(&o->key.lport, th + 2, 2);
 	o->key.vrf = f->vrf;
-	if (SL_UNLIKELY(sq->stack->nsq > 1) &&
-	    ip_elsewhere(sq, in->port, &o->key, in->forwarded, &to))
-		return false;
+	if (SL_UNLIKELY(sq->stack->nsq > 1)) {
+		cause = ip_elsewhere(sq, in->port, &o->key, in->forwarded, &to);
+		if (SL_UNLIKELY(cause != NULL)) { /* whoever gets it looks at the rest */
+			SL_COUNT(sq, ip_in);
+			sl_ctr_add(cause, 1);
+			m->packet_type = 0;
+			sl_forward(sq, to, in->port, m);
+			return true;
+		}
+	}
 	if (!trusted && SL_UNLIKELY(!tcp_sum_ok(m, &o->key, th, total - IP4_HLEN)))
 		return false;
 	SL_COUNT(sq, ip_in);
@@ -274,11 +282,13 @@ void ip_input4(struct ip_in *in, struct ip_pkt *p)
 	p->proto = h[9];
 	frag = rd16(h + 6);
 	if (SL_UNLIKELY(frag & 0x3fff)) {
+		if (ip_frag_elsewhere(in, p, rd16(h + 4) | (uint32_t)p->proto << 16))
+			return;
 		ip_trim(p, total);
 		p->m = ip_reasm(in, p, hl, 0);
 		if (p->m == NULL)
 			return;
-		p->reasm = true;
+		p->reasm = p->whole = true;
 		total = p->m->pkt_len - p->off;
 		if (total > 65535 || !ip_pull(sq, &p->m, p->off + hl)) {
 			ip_drop(sq, p->m, &sq->ctr.ip_in_hdr_errors);

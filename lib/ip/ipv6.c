@@ -156,11 +156,14 @@ static bool extensions(struct ip_in *in, struct ip_pkt *p, uint32_t *plen)
 		ip_drop(sq, p->m, &sq->ctr.ip_frag_drops);
 		return false;
 	}
+	if (ip_frag_elsewhere(
+		in, p, rd32(rte_pktmbuf_mtod_offset(p->m, const uint8_t *, p->off + frag + 4))))
+		return false;
 	ip_trim(p, IP6_HLEN + *plen);
 	p->m = ip_reasm(in, p, IP6_HLEN, frag);
 	if (p->m == NULL)
 		return false;
-	p->reasm = true;
+	p->reasm = p->whole = true;
 	p->proto = rte_pktmbuf_mtod_offset(p->m, const uint8_t *, p->off)[6];
 	p->l4off = p->off + IP6_HLEN;
 	*plen = p->m->pkt_len - p->l4off;

@@ -1,53 +1,112 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Which squeue gets a connection's packets. A port with a queue for every squeue is believed:
- * packets arrive where its `steer` says, and only connections that TCP knows to live elsewhere are
- * forwarded. Ports with fewer queues, and delivery to ourselves, spread by a keyed hash of ours,
- * which sender and receiver compute alike.
+ * Which squeue gets a connection's packets, when they may arrive at any.
+ *
+ * Each tuple has one *place*, a function of the tuple and of the port's kind alone, which every squeue
+ * computes alike and nobody has to remember:
+ *	known	the port has a queue for every squeue and says at which one a tuple arrives: there
+ *	soft	the port has fewer queues than squeues, cannot say (no key, no table, or nothing about
+ *		this protocol), or the packet comes from ourselves: by a keyed hash of our own
+ * A packet belongs to the squeue whose table knows its connection; one that the table of the squeue
+ * where it arrives does not know goes to the tuple's place; and what was handed over once is handed
+ * on only by a forwarding entry. Active opens choose ports whose place is their own squeue, eagers
+ * are made at the place, and whoever lives elsewhere (a bound port, a moved connection) has a
+ * forwarding entry there. So nothing that a port does can lose a connection: not a key that it
+ * reports and does not use, not steering that changes, not two queues that share a flow. It only
+ * costs forwarding, and each cause has its counter.
+ *
+ * The place is asked for only when the table is at a loss. Where steering is right that is once per
+ * connection that comes from outside.
+ *
+ * Fragments are spread by ports after rules of their own, if any. On a port of several queues they
+ * meet at a squeue that follows from addresses and ID, and go on from there when they are whole.
  */
 #include "ip_priv.h"
 
-static bool by_software(const struct sluice_squeue *sq, unsigned int port)
+/* The port's queue at which packets of this tuple arrive, -1: nobody can tell. */
+static int known_queue(struct sluice_squeue *sq, unsigned int port, const struct sl_key *key)
 {
-	return port >= sq->nports || sq->port[port].info.nqueues < sq->stack->nsq;
+	struct sluice_addr from = sl_addr_zoned(key->raddr, 0), to = sl_addr_zoned(key->laddr, 0);
+	const struct sluice_driver *d;
+
+	if (port >= sq->nports)
+		return -1;
+	d = &sq->port[port].drv;
+	if (sq->port[port].info.nqueues < sq->stack->nsq || d->ops->steer == NULL)
+		return -1;
+	return d->ops->steer(d->ctx, &from, &to, key->rport, key->lport);
+}
+
+static unsigned int place(
+    struct sluice_squeue *sq, unsigned int port, const struct sl_key *key, int *queue)
+{
+	unsigned int nsq = sq->stack->nsq;
+
+	*queue = known_queue(sq, port, key);
+	if (*queue >= 0)
+		return (unsigned int)*queue % nsq;
+	return (unsigned int)(sl_siphash13(&sq->stack->secret_table, key, sizeof(*key)) % nsq);
 }
 
 unsigned int sl_steer(struct sluice_squeue *sq, unsigned int port, const struct sl_key *key)
 {
-	unsigned int nsq = sq->stack->nsq;
-	const struct sluice_driver *d;
-	int q;
+	int queue;
 
-	if (nsq == 1)
-		return 0;
-	if (!by_software(sq, port)) {
-		struct sluice_addr from = sl_addr_zoned(key->raddr, 0),
-				   to = sl_addr_zoned(key->laddr, 0);
-
-		d = &sq->port[port].drv;
-		q = d->ops->steer != NULL
-			? d->ops->steer(d->ctx, &from, &to, key->rport, key->lport)
-			: -1;
-		if (q >= 0)
-			return (unsigned int)q % nsq;
-	}
-	return (unsigned int)(sl_siphash13(&sq->stack->secret_table, key, sizeof(*key)) % nsq);
+	return sq->stack->nsq == 1 ? 0 : place(sq, port, key, &queue);
 }
 
-bool ip_elsewhere(struct sluice_squeue *sq, unsigned int port, const struct sl_key *key,
+unsigned int sl_flow_steer(
+    struct sluice_squeue *sq, const struct sl_flow *f, const struct sl_key *key)
+{
+	/* What we send to ourselves comes back by no port, whatever interface has the address. */
+	return sl_steer(sq,
+	    f->state == SL_FLOW_LOCAL ? SL_IP_PORT_NONE : sl_ip_cfg(sq)->ifs[f->ifidx].port, key);
+}
+
+int64_t sl_steer_show(struct sluice_squeue *sq, unsigned int port, const struct sl_key *key)
+{
+	const struct sl_ip_hooks *h = sq->ip->hooks;
+	int owner = h->tcp_owner != NULL ? h->tcp_owner(sq, key) : -1, queue;
+	unsigned int to = place(sq, port, key, &queue);
+
+	return SL_STEER_SHOWN(owner, to, queue);
+}
+
+uint64_t *ip_elsewhere(struct sluice_squeue *sq, unsigned int port, const struct sl_key *key,
     bool forwarded, unsigned int *to)
 {
 	const struct sl_ip_hooks *h = sq->ip->hooks;
-	int o = h->tcp_owner != NULL ? h->tcp_owner(sq, key) : -1;
+	int o = h->tcp_owner != NULL ? h->tcp_owner(sq, key) : -1, queue;
+	uint64_t *cause = &sq->ctr.steer_owner;
 
-	/* What was forwarded goes on only to one who is known to own it: a bound port may have its
-	 * forwarding entry where our hash sends its packets. */
-	if (o < 0 && forwarded)
-		return false;
-	if (o < 0)
-		o = by_software(sq, port) ? (int)sl_steer(sq, port, key) : sq->id;
 	*to = (unsigned int)o;
-	return (unsigned int)o < sq->stack->nsq && (unsigned int)o != sq->id;
+	if (o < 0) {
+		if (forwarded)
+			return NULL;
+		*to = place(sq, port, key, &queue);
+		cause = queue < 0 ? &sq->ctr.steer_soft : &sq->ctr.steer_wrong;
+	}
+	return *to < sq->stack->nsq && *to != sq->id ? cause : NULL;
+}
+
+bool ip_frag_elsewhere(struct ip_in *in, const struct ip_pkt *p, uint32_t id)
+{
+	struct sluice_squeue *sq = in->sq;
+	struct {
+		struct sluice_addr src, dst;
+		uint32_t id, vrf;
+	} k = {p->src, p->dst, id, p->vrf};
+	unsigned int to;
+
+	/* One queue: they all arrive here. */
+	if (sq->stack->nsq == 1 || in->forwarded || p->reasm || in->port >= sq->nports ||
+	    sq->port[in->port].info.nqueues == 1)
+		return false;
+	to = (unsigned int)(sl_siphash13(&sq->stack->secret_table, &k, sizeof(k)) % sq->stack->nsq);
+	if (to == sq->id)
+		return false;
+	ip_forward(in, p, to, &sq->ctr.steer_frag);
+	return true;
 }
 
 /* ARP and ND teach every squeue its neighbours; only the one that received them answers. */

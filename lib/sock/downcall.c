@@ -518,6 +518,12 @@ int64_t sl_sock_op(
 	case SL_OP_FWD_ADD:
 	case SL_OP_FWD_DEL:
 		return sl_fwd_op(sq, op, h, a);
+	case SL_OP_STEER: {
+		struct sl_key key;
+
+		memcpy(&key, a->a, sizeof(key));
+		return sl_steer_show(sq, (unsigned int)a->a[5], &key);
+	}
 	default:
 		break;
 	}

@@ -124,6 +124,7 @@ _Static_assert(sizeof(struct sl_door) == 128, "a door is two cache lines: bell, 
 	X(SL_OP_ACCEPT, "accept")                                            \
 	X(SL_OP_FWD_ADD, "fwd_add")                                          \
 	X(SL_OP_FWD_DEL, "fwd_del")                                          \
+	X(SL_OP_STEER, "steering") /* key; a[5]: port */                     \
 	X(SL_OP_MISC, "misc")
 enum sl_op {
 #define X(tag, name) tag,

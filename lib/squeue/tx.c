@@ -209,6 +209,7 @@ static unsigned int send_staged(struct sluice_squeue *sq, unsigned int i)
 	if (port->queue < 0) {
 		while (n < t->n && ring_put(sq, port->via, SL_FWD_TX, i, t->pkts[n]))
 			n++;
+		SL_COUNT_N(sq, steer_tx, n);
 		return n;
 	}
 	bytes = bytes_of(t->pkts, t->n);

@@ -215,11 +215,7 @@ static uint32_t port_at(const struct sluice_squeue *sq, uint64_t hash, uint32_t 
 
 static bool steers_home(struct sluice_squeue *sq, const struct sl_conn *c)
 {
-	const struct sl_cfg *cfg = sl_ip_cfg(sq);
-
-	if (sq->stack->nsq == 1)
-		return true;
-	return sl_steer(sq, cfg->ifs[c->flow.ifidx].port, &c->key) == sq->id;
+	return sq->stack->nsq == 1 || sl_flow_steer(sq, &c->flow, &c->key) == sq->id;
 }
 
 /* Is the tuple free, or held by a TIME_WAIT entry that may go? Then *iss_min says above what to

@@ -300,9 +300,7 @@ static struct sluice_args fwd_args(const struct sl_key *k, uint64_t word)
 
 static int fwd_begin(struct sluice_squeue *sq, struct sl_conn *c)
 {
-	const struct sl_cfg *cfg = sl_ip_cfg(sq);
-	uint16_t port = cfg->ifs[c->flow.ifidx].port;
-	unsigned int to = sl_steer(sq, port, &c->key);
+	unsigned int to = sl_flow_steer(sq, &c->flow, &c->key);
 	struct sluice_args args = fwd_args(&c->key, sq->id);
 	uint32_t slots[3];
 

@@ -120,14 +120,19 @@ void duo_start(struct duo *d, const struct duo_params *p)
 {
 	struct sluice_wire_params wp = {.size = sizeof(wp), .latency = 10000};
 	struct sluice_driver wire[2];
+	unsigned int nq;
 
 	d->nsq = p->nsq != 0 ? p->nsq : 1;
 	d->now = SLUICE_SEC(1);
-	wp.nqueues[0] = wp.nqueues[1] = (uint16_t)d->nsq;
+	nq = p->nic_queues != 0 ? 1 : d->nsq;
+	wp.nqueues[0] = wp.nqueues[1] = (uint16_t)nq;
 	wp.depth = 4096;
 	MUST(sluice_wire_create(&wp, wire) == 0);
 	for (unsigned int i = 0; i < 2; i++) {
 		d->pool[i] = tp_create(2048, p->pool_limit);
+		if (p->nic_queues != 0)
+			wire[i] = rssnic_create(
+			    wire[i], (uint16_t)p->nic_queues, p->nic_mode, p->seed + i);
 		add_side(d, p, i, wire[i]);
 	}
 }

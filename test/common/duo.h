@@ -8,6 +8,8 @@
 
 #include <sluice/sluice.h>
 
+#include "rssnic.h"
+
 struct duo {
 	struct sluice_stack *st[2];
 	struct rte_mempool *pool[2];
@@ -24,6 +26,8 @@ struct duo_params {
 	const struct sluice_tunables *tun[2]; /* NULL: defaults */
 	uint64_t seed;
 	uint32_t pool_limit;
+	unsigned int nic_queues; /* both ends behind such cards; 0: none, a queue per squeue */
+	enum rssnic_mode nic_mode;
 };
 
 /** Asserts (aborts with a message) on failure of set-up. */

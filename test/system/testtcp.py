@@ -356,6 +356,9 @@ def test_prompt():
             order("start", "start")
             order("set rate 1", "stop first")
             order("stop", "sluice rr: ")
+        if engine == "rr":  # the one that exists has a place and an owner, a made-up one has no owner
+            order("show steering 127.1.1.1 1 127.1.1.2 2", r"client: one squeue, queue -1, squeue 0, no connection")
+            order("show steering 10.0.0.1 1 fd00::1 2", r"client: Invalid argument")
         order("bogus", "Bad arguments|not found|Command")
         p.stdin.write("quit\n")
         p.stdin.close()

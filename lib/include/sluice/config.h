@@ -77,6 +77,36 @@ enum sluice_addr_state {
 SLUICE_API int sluice_addr_state(
     struct sluice_stack *st, const char *ifname, const char *addr, enum sluice_addr_state *state);
 
+/** How a port spreads what it receives (doc/steering.md). */
+enum sluice_steering_kind {
+	SLUICE_STEERING_ONE,    /* one squeue: there is nothing to spread */
+	SLUICE_STEERING_KNOWN,  /* the port says at which of its queues the tuple arrives */
+	SLUICE_STEERING_UNKNOWN /* too few queues, or the port cannot say: by the stack's own hash */
+};
+/** A TCP tuple as the stack sees it from inside: local is ours. Ports in host order. */
+struct sluice_tuple {
+	size_t size;
+	const char *laddr, *raddr; /* as text, of one family */
+	uint16_t lport, rport;
+	uint32_t vrf;
+};
+struct sluice_steering {
+	size_t size;
+	enum sluice_steering_kind kind;
+	int queue;           /* the port's queue at which packets should arrive, -1: unknown */
+	unsigned int squeue; /* where packets of an unknown connection are handed to */
+	/*
+	 * Where the connection (half-open, in TIME_WAIT) lives; -1: there is none
+	 */
+	int owner;
+};
+/**
+ * `show steering`: where packets of a tuple go that arrive at this port. Asks each squeue, one after
+ * the other. -EINVAL, -ENOENT (no such port), or as sluice_synch_call. Control thread.
+ */
+SLUICE_API int sluice_steering(struct sluice_stack *st, unsigned int port,
+    const struct sluice_tuple *t, struct sluice_steering *out);
+
 /**
  * Load an ini file (rte_cfgfile syntax; doc/configuration.md) and make the stack's configuration
  * equal to it, in one transaction: what the file does not have any more is removed, what is the

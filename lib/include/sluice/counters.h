@@ -35,6 +35,14 @@
 	X(sq_fwd_out, "packets forwarded to the squeue that owns them") \
 	X(sq_fwd_in, "packets received from another squeue") \
 	X(sq_fwd_drops, "packets dropped because a forwarding ring was full") \
+	/* --- steering: why packets were forwarded to another squeue (not in these: copies of ARP and ND for all) --- */ \
+	X(steer_soft, "the port has fewer queues than there are squeues, or cannot tell where a tuple arrives") \
+	X(steer_wrong, "the port delivered them to another queue than its key and table say") \
+	X(steer_owner, "a forwarding entry names their squeue: a bound port, or a connection that moved") \
+	X(steer_frag, "fragments, to where they become whole, and whole packets to their owner") \
+	X(steer_icmp, "ICMP errors about a connection of another squeue") \
+	X(steer_local, "packets to ourselves") \
+	X(steer_tx, "packets sent through another squeue, which has a queue of the port") \
 	/* --- ports --- */ \
 	X(port_rx_pkts, "packets received from drivers") \
 	X(port_rx_bytes, "bytes received from drivers") \

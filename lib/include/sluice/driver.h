@@ -85,7 +85,8 @@ struct sluice_driver_ops {
 	void (*idle)(void *ctx, uint16_t q);
 	/**
 	 * The queue at which a TCP/UDP packet with these fields (network byte order, v4-mapped)
-	 * arrives, or -1 when the driver does not know. Optional; absent on one-queue ports.
+	 * arrives, or -1 when the driver does not know: the same answer each time. Any squeue.
+	 * Optional; absent on one-queue ports.
 	 */
 	int (*steer)(void *ctx, const struct sluice_addr *src, const struct sluice_addr *dst,
 	    uint16_t sport, uint16_t dport);

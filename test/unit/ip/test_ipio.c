@@ -511,6 +511,48 @@ static void test_steer(void **state)
 	ipt_free(t);
 }
 
+static int says_two(void *ctx, const struct sluice_addr *src, const struct sluice_addr *dst,
+    uint16_t sport, uint16_t dport)
+{
+	return src->q[0] == 0 ? 6 : -1; /* of IPv6 it knows nothing */
+}
+
+/* A port that says where packets arrive, and lies; ICMP errors go where what they quote lives. */
+static void test_steer_known(void **state)
+{
+	static const struct sluice_driver_ops ops = {.size = sizeof(ops), .steer = says_two};
+	struct ipt *t = start(CAPS, 4);
+	struct sl_key k6 = ipt_key(0, "2001:db8::1", 80, "2001:db8::2", 1);
+	uint8_t b[512];
+
+	t->sq.port[0].drv.ops = &ops;
+	t->sq.port[0].info.nqueues = 8;
+	ipt_rx(t, 0, b, ipt_tcp(b, "10.0.0.2", "10.0.0.1", 1, 80, 4));
+	ipt_rx(t, 0, b, icmp4_error(b, 3, 3, 0, 28, "10.0.0.1"));
+	assert_int_equal(t->nfwd, 2);
+	assert_int_equal(t->fwd_to[0], 2); /* queue 6 of 8 is polled by squeue 2 of 4 */
+	assert_int_equal(t->fwd_to[1], 2);
+	assert_int_equal(t->sq.ctr.steer_wrong, 1);
+	assert_int_equal(t->sq.ctr.steer_icmp, 1);
+	assert_int_equal(t->nin + t->nerr, 0);
+	while (sl_steer(&t->sq, 0, &k6) == 0)
+		k6.rport = htons((uint16_t)(ntohs(k6.rport) + 1));
+	ipt_rx(t, 0, b, ipt_tcp(b, "2001:db8::2", "2001:db8::1", ntohs(k6.rport), 80, 4));
+	assert_int_equal(t->fwd_to[2], sl_steer(&t->sq, 0, &k6));
+	assert_int_equal(t->sq.ctr.steer_soft, 1);
+	t->owner = 3; /* the table knows better, also about what was handed over */
+	ipt_rx(t, 0, b, ipt_tcp(b, "10.0.0.2", "10.0.0.1", 1, 80, 4));
+	sl_ip_input(&t->sq, 0, &t->fwd[--t->nfwd], 1, true);
+	assert_int_equal(t->fwd_to[3], 3);
+	assert_int_equal(t->sq.ctr.steer_owner, 2);
+	t->owner = 0;
+	ipt_rx(t, 0, b, ipt_tcp(b, "10.0.0.2", "10.0.0.1", 1, 80, 4));
+	ipt_rx(t, 0, b, icmp4_error(b, 3, 3, 0, 28, "10.0.0.1"));
+	assert_int_equal(t->nin, 1);
+	assert_int_equal(t->nerr, 1);
+	ipt_free(t);
+}
+
 /* Raw IP port: no frame, no neighbour. */
 static void test_l3(void **state)
 {
@@ -589,7 +631,8 @@ int main(void)
 	    cmocka_unit_test(test_sums), cmocka_unit_test(test_echo),
 	    cmocka_unit_test(test_icmp_errors), cmocka_unit_test(test_refuse_and_foreign),
 	    cmocka_unit_test(test_vlan), cmocka_unit_test(test_output),
-	    cmocka_unit_test(test_local), cmocka_unit_test(test_steer), cmocka_unit_test(test_l3),
+	    cmocka_unit_test(test_local), cmocka_unit_test(test_steer),
+	    cmocka_unit_test(test_steer_known), cmocka_unit_test(test_l3),
 	    cmocka_unit_test(test_mutations)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,9 +6,9 @@
 
 static uint8_t whole[8192];
 
-static struct ipt *start(void)
+static struct ipt *start_many(unsigned int nsq)
 {
-	struct ipt *t = ipt_new(0, 1);
+	struct ipt *t = ipt_new(0, nsq);
 
 	ipt_if(t, 0, SLUICE_VLAN_NONE, SLUICE_VLAN_NONE, 0);
 	ipt_addr_add(t, 0, "10.0.0.1", 24);
@@ -20,6 +20,11 @@ static struct ipt *start(void)
 	t->cfg.nneighs = 2;
 	ipt_config(t);
 	return t;
+}
+
+static struct ipt *start(void)
+{
+	return start_many(1);
 }
 
 static void proto4(
@@ -78,6 +83,54 @@ static void test_reasm(void **state)
 		frag6(t, id, 0, 800, true);
 	assert_true(tp_out(t->mp) < 300);
 	assert_true(t->sq.ctr.ip_frag_drops > 600);
+	ipt_free(t);
+}
+
+/* Fragments that a port spreads as it likes meet at one squeue, and go on from there when whole. */
+static void test_spread(void **state)
+{
+	static const struct sluice_driver_ops none = {.size = sizeof(none)};
+	struct ipt *t = start_many(4);
+	unsigned int to[4] = {0}, here = 0, away = 0;
+
+	t->sq.port[0].drv.ops = t->sq.port[1].drv.ops = &none;
+	for (uint16_t id = 1; id <= 80; id++) {
+		bool v6 = id & 1;
+
+		if (v6) {
+			ipt_tcp(whole, "2001:db8::2", "2001:db8::1", id, 2, 1500);
+			frag6(t, id, 0, 800, true);
+			frag6(t, id, 800, 720, false);
+		} else {
+			ipt_tcp(whole, "10.0.0.2", "10.0.0.1", id, 2, 1500);
+			frag4(t, id, 0, 800, true);
+			frag4(t, id, 800, 720, false);
+		}
+		if (t->nfwd == 2) { /* both parts as they came, to the same one */
+			struct rte_mbuf *m[2] = {t->fwd[0], t->fwd[1]};
+
+			assert_int_equal(t->fwd_to[0], t->fwd_to[1]);
+			to[t->fwd_to[0]]++;
+			t->nfwd = 0;
+			sl_ip_input(&t->sq, 0, m, 2, true); /* as if here were there */
+		}
+		/* Whole: taken here, or handed on bare to its place, where it is taken. */
+		here += t->nin;
+		if (t->nin == 0) {
+			assert_int_equal(t->nfwd, 1);
+			away++;
+			t->nfwd = 0;
+			sl_ip_input(&t->sq, 0, &t->fwd[0], 1, true);
+		}
+		assert_int_equal(t->nin, 1);
+		assert_int_equal(t->in[0].len, 1520);
+		ipt_clear(t);
+	}
+	assert_int_equal(to[0], 0);
+	assert_true(to[1] > 5 && to[2] > 5 && to[3] > 5);
+	assert_true(here > 5 && away > 30);
+	assert_int_equal(t->sq.ctr.steer_frag, 2 * (to[1] + to[2] + to[3]) + away);
+	assert_int_equal(t->sq.ctr.ip_frag_ok, 80);
 	ipt_free(t);
 }
 
@@ -257,7 +310,8 @@ int main(void)
 	char *argv[] = {(char[]){"test"}, (char[]){"--no-huge"}, (char[]){"--no-shconf"},
 	    (char[]){"--no-pci"}, (char[]){"--no-telemetry"}, (char[]){"-m"}, (char[]){"64"},
 	    (char[]){"--log-level=1"}};
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_reasm), cmocka_unit_test(test_off),
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_reasm),
+	    cmocka_unit_test(test_spread), cmocka_unit_test(test_off),
 	    cmocka_unit_test(test_big_echo), cmocka_unit_test(test_min_mtu),
 	    cmocka_unit_test(test_time_exceeded)};
 	int rc;
