@@ -17,9 +17,9 @@
 uint32_t balance_weight(const struct backend *b, uint64_t now)
 {
 	uint64_t w = b->cfg.weight * 256, ramp = b->pool != NULL ? b->pool->cfg.slow_start : 0;
-	uint64_t age = now - b->up_since;
+	uint64_t since = SHARED_GET(b->share->up_since), age = now > since ? now - since : 0;
 
-	if (w == 0 || b->up_since == 0 || age >= ramp)
+	if (w == 0 || since == 0 || age >= ramp)
 		return (uint32_t)w;
 	w = (uint64_t)((unsigned __int128)w * age / ramp);
 	return w > 0 ? (uint32_t)w : 1;
@@ -27,8 +27,9 @@ uint32_t balance_weight(const struct backend *b, uint64_t now)
 
 static bool in_service(const struct backend *b)
 {
-	return b->up && b->cfg.weight > 0 &&
-	       (b->cfg.max_connections == 0 || b->active < b->cfg.max_connections);
+	return SHARED_GET(b->share->up) && b->cfg.weight > 0 &&
+	       (b->cfg.max_connections == 0 ||
+		   SHARED_GET(b->share->active) < b->cfg.max_connections);
 }
 
 static bool usable(const struct backend *b, uint64_t now, uint64_t not_failed_since)
@@ -68,20 +69,21 @@ static struct backend *pick_roundrobin(struct pool *pl, uint64_t now, uint64_t n
 static struct backend *pick_leastconn(struct pool *pl, uint64_t now, uint64_t not_failed_since)
 {
 	struct backend *best = NULL;
-	uint64_t best_weight = 1;
+	uint64_t best_weight = 1, best_active = 0;
 	unsigned int at = 0;
 
 	for (unsigned int k = 0; k < pl->nbackends; k++) {
 		unsigned int i = (pl->turn + k) % pl->nbackends;
 		struct backend *b = pl->backend[i];
-		uint64_t w = balance_weight(b, now);
+		uint64_t w = balance_weight(b, now), active = SHARED_GET(b->share->active);
 
 		if (!usable(b, now, not_failed_since))
 			continue;
 		/* (active + 1) / weight, without dividing */
-		if (best == NULL || (b->active + 1) * best_weight < (best->active + 1) * w) {
+		if (best == NULL || (active + 1) * best_weight < (best_active + 1) * w) {
 			best = b;
 			best_weight = w;
+			best_active = active;
 			at = i;
 		}
 	}

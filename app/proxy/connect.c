@@ -59,7 +59,7 @@ void connect_failed(struct session *s)
 {
 	if (!s->port_wait) {
 		COUNT(s->p, connect_failed);
-		s->b->failed++;
+		SHARED_ADD(s->b->share->failed, 1);
 		s->b->failed_at = now_of(s);
 	}
 	side_close(&s->server, false);
@@ -82,8 +82,8 @@ static void connect_to(struct session *s, struct backend *b)
 
 	s->b = b;
 	backend_ref(b);
-	b->active++;
-	b->total++;
+	SHARED_ADD(b->share->active, 1);
+	SHARED_ADD(b->share->total, 1);
 	strcpy(s->backend_name, b->cfg.name);
 	COUNT(s->p, connects);
 	rc = begin_connect(s, b);

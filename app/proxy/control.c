@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The control thread: it waits for signals, reads configuration files, and writes the access log.
- * All that may wait is done here; what it wants of the proxy goes to the squeue as an operation.
+ * All that may wait is done here; what it wants of the proxy goes to its squeues as operations.
  */
 #include "control.h"
 
@@ -16,37 +16,38 @@
 
 #define DUMP_LEN (256u << 10)
 
-/* ---- operations: the control thread's wishes, on the squeue ---- */
+/* ---- operations: the control thread's wishes, on a squeue ---- */
 
-static int64_t do_apply(
+static struct proxy *here(struct program *g, const struct sluice_squeue *sq)
+{
+	return &g->proxy.of[sluice_squeue_id(sq)];
+}
+
+static int64_t do_change(
     struct sluice_squeue *sq, sluice_conn_t c, const struct sluice_args *a, void *arg)
 {
-	struct program *g = arg;
-
-	return proxy_apply(&g->proxy, (const struct config *)(uintptr_t)a->a[0],
-	    (char *)(uintptr_t)a->a[1], a->a[2]);
+	return proxy_change(
+	    here(arg, sq), (enum change_step)a->a[0], (const struct change *)(uintptr_t)a->a[1]);
 }
 
 static int64_t do_drain(
     struct sluice_squeue *sq, sluice_conn_t c, const struct sluice_args *a, void *arg)
 {
-	proxy_drain(&((struct program *)arg)->proxy);
+	proxy_drain(here(arg, sq));
 	return 0;
 }
 
 static int64_t do_stop(
     struct sluice_squeue *sq, sluice_conn_t c, const struct sluice_args *a, void *arg)
 {
-	proxy_stop(&((struct program *)arg)->proxy);
+	proxy_stop(here(arg, sq));
 	return 0;
 }
 
 static int64_t do_dump(
     struct sluice_squeue *sq, sluice_conn_t c, const struct sluice_args *a, void *arg)
 {
-	struct program *g = arg;
-
-	return (int64_t)proxy_dump(&g->proxy, (char *)(uintptr_t)a->a[0], a->a[1]);
+	return (int64_t)proxy_dump(here(arg, sq), (char *)(uintptr_t)a->a[0], a->a[1]);
 }
 
 static int64_t do_set(
@@ -54,25 +55,43 @@ static int64_t do_set(
 {
 	char **word = (char **)(uintptr_t)a->a[0];
 
-	return proxy_set(&((struct program *)arg)->proxy, word[0], word[1], word[2], word[3]);
+	return proxy_set(here(arg, sq), word[0], word[1], word[2], word[3]);
 }
 
 static const struct {
 	const char *name;
 	sluice_op_fn fn;
 } ops[NOPS] = {
-    [OP_APPLY] = {"proxy_apply", do_apply},
+    [OP_CHANGE] = {"proxy_change", do_change},
     [OP_DRAIN] = {"proxy_drain", do_drain},
     [OP_STOP] = {"proxy_stop", do_stop},
     [OP_DUMP] = {"proxy_dump", do_dump},
     [OP_SET] = {"proxy_set", do_set},
 };
 
-static int64_t call(struct program *g, enum op op, uint64_t a0, uint64_t a1, uint64_t a2)
+static int64_t call(struct program *g, unsigned int squeue, enum op op, uint64_t a0, uint64_t a1)
 {
-	struct sluice_args args = {{a0, a1, a2}};
+	struct sluice_args args = {{a0, a1}};
 
-	return sluice_synch_call(g->stack.st, 0, g->tag[op], SLUICE_CONN_NONE, &args);
+	return sluice_synch_call(g->stack.st, squeue, g->tag[op], SLUICE_CONN_NONE, &args);
+}
+
+/* On each squeue, one after the other. The first result that is not 0. */
+static int64_t call_all(struct program *g, enum op op, uint64_t a0, uint64_t a1)
+{
+	int64_t rc = 0;
+
+	for (unsigned int i = 0; i < g->proxy.n; i++) {
+		int64_t one = call(g, i, op, a0, a1);
+
+		rc = rc != 0 ? rc : one;
+	}
+	return rc;
+}
+
+static int run_step(void *arg, struct proxy *p, enum change_step step, const struct change *ch)
+{
+	return (int)call(arg, p->id, OP_CHANGE, step, (uintptr_t)ch);
 }
 
 /* ---- configuration ---- */
@@ -147,7 +166,7 @@ static int apply_patiently(struct program *g, const struct config *c, char *err,
 	int rc;
 
 	for (uint64_t waited = 0;; waited += SLUICE_MS(100)) {
-		rc = (int)call(g, OP_APPLY, (uintptr_t)c, (uintptr_t)err, len);
+		rc = proxy_apply(&g->proxy, c, err, len, run_step, g);
 		if (rc != -EADDRNOTAVAIL || waited >= wait)
 			return rc;
 		nanosleep(&pause, NULL);
@@ -234,10 +253,11 @@ static void write_log(struct program *g)
 	if (g->log == NULL)
 		return;
 	strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&t, &tm));
-	while (access_pop(&g->proxy.log, &r)) {
-		access_line(&r, line, sizeof(line));
-		fprintf(g->log, "%s %s", stamp, line);
-	}
+	for (unsigned int i = 0; i < g->proxy.n; i++)
+		while (access_pop(&g->proxy.of[i].log, &r)) {
+			access_line(&r, line, sizeof(line));
+			fprintf(g->log, "%s %s", stamp, line);
+		}
 	fflush(g->log);
 }
 
@@ -269,7 +289,7 @@ void print_counters(struct program *g, bool with_dump)
 	if (with_dump) {
 		char *buf = malloc(DUMP_LEN);
 
-		if (buf != NULL && call(g, OP_DUMP, (uintptr_t)buf, DUMP_LEN, 0) > 0)
+		if (buf != NULL && call(g, 0, OP_DUMP, (uintptr_t)buf, DUMP_LEN) > 0)
 			fputs(buf, stdout);
 		free(buf);
 	}
@@ -326,7 +346,7 @@ static int telemetry_set(const char *cmd, const char *params, struct rte_tel_dat
 		return -EINVAL;
 	pthread_mutex_lock(&g->lock);
 	if (g->serves)
-		rc = (int)call(g, OP_SET, (uintptr_t)word, 0, 0);
+		rc = (int)call_all(g, OP_SET, (uintptr_t)word, 0);
 	pthread_mutex_unlock(&g->lock);
 	rte_tel_data_start_dict(d);
 	rte_tel_data_add_dict_string(d, "result", rc == 0 ? "ok" : strerror(-rc));
@@ -351,15 +371,14 @@ void control_signals(sigset_t *set)
 	sigaddset(set, SIGUSR1);
 }
 
-/* Reset what is left, and give the squeue time to say so to the peers. */
+/* Reset what is left, and give the squeues time to say so to the peers. */
 static void end_now(struct program *g)
 {
 	struct timespec ms = {.tv_nsec = 1000000};
 
 	control_ends(g);
-	call(g, OP_STOP, 0, 0, 0);
-	for (unsigned int i = 0;
-	     i < 1000 && __atomic_load_n(&g->proxy.n.open, __ATOMIC_RELAXED) > 0; i++)
+	call_all(g, OP_STOP, 0, 0);
+	for (unsigned int i = 0; i < 1000 && SHARED_GET(g->proxy.open) > 0; i++)
 		nanosleep(&ms, NULL);
 	app_stop = 1;
 }
@@ -388,12 +407,12 @@ void *control(void *arg)
 		if ((sig == SIGINT || sig == SIGTERM) && draining)
 			end_now(g);
 		else if (sig == SIGINT || sig == SIGTERM)
-			draining = call(g, OP_DRAIN, 0, 0, 0) == 0;
+			draining = call_all(g, OP_DRAIN, 0, 0) == 0;
 		else if (sig == SIGHUP && load_config(g) == 0)
 			app_err("%s applied", g->o.app.config);
 		else if (sig == SIGUSR1)
 			print_counters(g, true);
-		if (draining && __atomic_load_n(&g->proxy.n.open, __ATOMIC_RELAXED) == 0)
+		if (draining && SHARED_GET(g->proxy.open) == 0)
 			end_now(g);
 		write_log(g);
 	}

@@ -20,9 +20,9 @@ struct options {
 	uint64_t rx_mbufs;
 };
 
-/** What the control thread wants of the squeue. */
+/** What the control thread wants of a squeue. */
 enum op {
-	OP_APPLY,
+	OP_CHANGE,
 	OP_DRAIN,
 	OP_STOP,
 	OP_DUMP,
@@ -33,24 +33,24 @@ enum op {
 struct program {
 	struct options o;
 	struct app_stack stack;
-	struct proxy proxy;
+	struct proxy_group proxy;
 	int tag[NOPS];
 	int good;  /* memory file with the configuration that holds, -1: none */
 	FILE *log; /* NULL: none */
 	int rc;
 	pthread_mutex_t lock; /* of what follows, against the telemetry's threads */
-	bool serves;          /* the squeue runs, and will until this is false */
+	bool serves;          /* the squeues run, and will until this is false */
 };
 
 /** Register the operations, before the first pass. 0 or -errno. */
 int control_register(struct program *g);
 /** The thread; its argument is the program. It sets app_stop at its end, and g->rc. */
 void *control(void *g);
-/** From here on nothing but the control thread and main may call the squeue. */
+/** From here on nothing but the control thread and main may call the squeues. */
 void control_ends(struct program *g);
 /** Signals that are the control thread's. */
 void control_signals(sigset_t *set);
-/** Counters that are not 0, and listeners and backends (while the squeue runs). */
+/** Counters that are not 0, and listeners and backends (while the squeues run). */
 void print_counters(struct program *g, bool with_dump);
 
 #endif

@@ -58,7 +58,8 @@ static bool header(struct session *s, const uint8_t *p, size_t n)
 		s->dst = h.dst;
 	}
 	if (l->cfg.max_per_source != 0) {
-		s->source = source_get(&s->p->sources, l, &s->src, l->cfg.max_per_source);
+		s->source =
+		    source_get(&s->p->group->sources, l->door, &s->src, l->cfg.max_per_source);
 		if (s->source == NULL) {
 			COUNT(s->p, refused_source);
 			session_end(s, REASON_SOURCE_LIMIT);

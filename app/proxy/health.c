@@ -3,7 +3,8 @@
  * Health checks: a connect to each backend every interval. That it is accepted is all that is
  * asked; then it is reset, which costs the backend no TIME_WAIT. `fall` failures in a row take a
  * backend down, `rise` successes bring it up again, with a slow start when the pool has one. A
- * backend that is down gets no new sessions; live ones find out for themselves.
+ * backend that is down gets no new sessions; live ones find out for themselves. The first squeue
+ * checks for all.
  */
 #include "proxy.h"
 
@@ -35,16 +36,17 @@ static void result(struct check *k, bool good)
 	COUNT(k->p, checks);
 	if (!good)
 		COUNT(k->p, checks_failed);
-	if (good == b->up) {
+	if (good == SHARED_GET(b->share->up)) {
 		k->streak = 0;
 		return;
 	}
 	if (++k->streak < (good ? b->pool->cfg.rise : b->pool->cfg.fall))
 		return;
 	k->streak = 0;
-	b->up = good;
+	if (good)
+		SHARED_SET(b->share->up_since, sluice_squeue_now(k->p->sq));
+	SHARED_SET(b->share->up, good);
 	if (good) {
-		b->up_since = sluice_squeue_now(k->p->sq);
 		COUNT(k->p, backends_up);
 	} else {
 		COUNT(k->p, backends_down);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Listeners: where clients come in. newconn is the place of all limits that can be checked before a
- * byte has come; refusing there costs one RST and no memory.
+ * byte has come; refusing there costs one RST and no memory. It is called on the squeue where the
+ * client's packets arrive, whose own listener then has it to the end.
  */
 #include "proxy.h"
 
@@ -10,7 +11,8 @@
 #include <string.h>
 #include <netinet/tcp.h>
 
-static int refuse(struct listener *l)
+/* Counted in, or refused. */
+static int enter(struct listener *l)
 {
 	struct proxy *p = l->p;
 
@@ -20,11 +22,12 @@ static int refuse(struct listener *l)
 		COUNT(p, refused_memory);
 		return -ENOMEM;
 	}
-	if (p->n.open >= p->cfg.max_sessions) {
+	if (!shared_enter(&p->group->open, p->cfg.max_sessions)) {
 		COUNT(p, refused_sessions);
 		return -ENOBUFS;
 	}
-	if (l->cfg.max_connections != 0 && l->active >= l->cfg.max_connections) {
+	if (!shared_enter(&l->door->active, l->cfg.max_connections)) {
+		shared_leave(&p->group->open);
 		COUNT(p, refused_listener);
 		return -ENOBUFS;
 	}
@@ -34,14 +37,23 @@ static int refuse(struct listener *l)
 static int on_newconn(void *arg, sluice_conn_t listener, sluice_conn_t eager, void **up_arg,
     const struct sluice_upcalls **up)
 {
-	struct listener *l = arg;
+	struct door *d = arg;
+	int here = sluice_conn_squeue(d->group->of[0].st, eager);
+	struct listener *l = here < 0 ? NULL : d->of[here];
 	struct session *s;
-	int rc = refuse(l);
+	int rc;
 
-	if (rc == 0)
-		rc = session_new(l, eager, &s);
+	if (l == NULL) /* it has just been opened, or is about to close */
+		return -ESHUTDOWN;
+	rc = enter(l);
 	if (rc != 0)
 		return rc;
+	rc = session_new(l, eager, &s);
+	if (rc != 0) {
+		shared_leave(&l->door->active);
+		shared_leave(&d->group->open);
+		return rc;
+	}
 	*up_arg = &s->client;
 	*up = &session_upcalls;
 	sluice_accept(
@@ -49,9 +61,15 @@ static int on_newconn(void *arg, sluice_conn_t listener, sluice_conn_t eager, vo
 	return 0;
 }
 
+static void door_unref(struct door *d)
+{
+	if (shared_unref(&d->refs))
+		free(d);
+}
+
 static void on_closed(void *arg, sluice_conn_t c)
 {
-	listener_unref(arg);
+	door_unref(arg);
 }
 
 static const struct sluice_upcalls upcalls = {
@@ -60,14 +78,23 @@ static const struct sluice_upcalls upcalls = {
     .closed = on_closed,
 };
 
-struct listener *listener_new(struct proxy *p, const struct listener_config *cfg)
+struct listener *listener_new(struct proxy *p, const struct listener_config *cfg, struct door *door)
 {
 	struct listener *l = calloc(1, sizeof(*l));
 
-	if (l == NULL)
+	if (l != NULL && door == NULL) {
+		door = calloc(1, sizeof(*door) + p->group->n * sizeof(door->of[0]));
+		if (door != NULL)
+			door->group = p->group;
+	}
+	if (l == NULL || door == NULL) {
+		free(l);
 		return NULL;
+	}
+	SHARED_ADD(door->refs, 1);
 	l->p = p;
 	l->cfg = *cfg;
+	l->door = door;
 	l->refs = 1;
 	return l;
 }
@@ -77,6 +104,7 @@ void listener_unref(struct listener *l)
 	if (--l->refs != 0)
 		return;
 	listener_set_pools(l, NULL, NULL, 0);
+	door_unref(l->door);
 	free(l);
 }
 
@@ -107,20 +135,22 @@ int listener_open(struct listener *l)
 	socklen_t len =
 	    a->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
 	struct sluice_stack *st = l->p->st;
+	struct door *d = l->door;
 	int rc = sluice_create(
-	    st, a->ss_family, SOCK_STREAM, IPPROTO_TCP, (uint32_t)l->cfg.vrf, -1, &l->c);
+	    st, a->ss_family, SOCK_STREAM, IPPROTO_TCP, (uint32_t)l->cfg.vrf, (int)l->p->id, &d->c);
 
 	if (rc != 0)
 		return rc;
-	rc = sluice_activate(st, l->c, &upcalls, l);
+	rc = sluice_activate(st, d->c, &upcalls, d);
 	if (rc != 0) {
-		sluice_close(st, l->c);
+		sluice_close(st, d->c);
+		d->c = SLUICE_CONN_NONE;
 		return rc;
 	}
-	l->refs++; /* until `closed` */
-	rc = sluice_bind(st, l->c, (const struct sockaddr *)a, len);
+	SHARED_ADD(d->refs, 1); /* until `closed` */
+	rc = sluice_bind(st, d->c, (const struct sockaddr *)a, len);
 	if (rc == 0)
-		rc = sluice_listen(st, l->c, (int)l->cfg.backlog);
+		rc = sluice_listen(st, d->c, (int)l->cfg.backlog);
 	if (rc != 0)
 		listener_close(l);
 	return rc;
@@ -128,9 +158,16 @@ int listener_open(struct listener *l)
 
 void listener_close(struct listener *l)
 {
-	if (l->c != SLUICE_CONN_NONE)
-		sluice_close(l->p->st, l->c);
-	l->c = SLUICE_CONN_NONE;
+	struct door *d = l->door;
+
+	if (d->c != SLUICE_CONN_NONE)
+		sluice_close(l->p->st, d->c);
+	d->c = SLUICE_CONN_NONE;
+}
+
+void listener_serve(struct listener *l, bool serve)
+{
+	l->door->of[l->p->id] = serve ? l : NULL;
 }
 
 /* "*.example.org" stands for all names below example.org, and not for itself. */

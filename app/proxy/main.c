@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * sluice-proxy: start and end. The main lcore runs the one squeue and with it the whole proxy; a
+ * sluice-proxy: start and end. Each lcore runs a squeue, and with it a share of all sessions; a
  * control thread (control.c) does the rest.
  */
 #include "control.h"
@@ -13,6 +13,8 @@
 #include <sys/random.h>
 #include <rte_eal.h>
 #include <rte_ethdev.h>
+#include <rte_launch.h>
+#include <rte_lcore.h>
 
 /* ---- command line ---- */
 
@@ -29,7 +31,8 @@ static void usage(FILE *f, bool full)
 		return;
 	}
 	fprintf(f,
-	    "\nRelays TCP from listeners to backends, on one lcore. Own options:\n"
+	    "\nRelays TCP from listeners to backends, on all lcores of the EAL (-l, --lcores). Own "
+	    "options:\n"
 	    "  --config FILE        listeners, pools, backends; SIGHUP reads it again. It may also "
 	    "have the stack's own\n"
 	    "                       sections (interfaces, routes, tunables); else:\n"
@@ -38,8 +41,8 @@ static void usage(FILE *f, bool full)
 	    "  --port-id N          DPDK port (default: 0); twice for two ports\n"
 	    "  --access-log FILE    a line for each session that ended, \"-\" for stdout "
 	    "(default: none)\n"
-	    "  --connections N      connections at once, 16..16777215 (default: 131072); each "
-	    "session has two\n"
+	    "  --connections N      connections at once on each lcore, 16..16777215 (default: "
+	    "131072); each session has two\n"
 	    "  --rx-mbufs N         receive buffers of each port, up to 16777216 (default: 65536): "
 	    "what is relayed is held in them\n"
 	    "  --mbufs N            buffers for data, up to 16777216 (default: 16384); headers get "
@@ -123,12 +126,25 @@ static int configure(struct program *g)
 
 /* ---- start ---- */
 
+/* A queue pair for each lcore, or as many as the port has: its packets are handed on then. */
+static uint16_t queues_of(uint16_t port)
+{
+	struct rte_eth_dev_info info;
+	uint16_t n = (uint16_t)rte_lcore_count();
+
+	if (rte_eth_dev_info_get(port, &info) != 0 || info.max_rx_queues == 0 ||
+	    info.max_tx_queues == 0)
+		return 1;
+	n = RTE_MIN(n, info.max_rx_queues);
+	return RTE_MIN(n, info.max_tx_queues);
+}
+
 static int add_ports(struct program *g)
 {
 	for (unsigned int i = 0; i < g->o.nports; i++) {
 		struct sluice_ethdev_params ep = {.size = sizeof(ep),
 		    .port_id = (uint16_t)g->o.port_id[i],
-		    .nqueues = 1,
+		    .nqueues = queues_of((uint16_t)g->o.port_id[i]),
 		    .rxd = (uint16_t)g->o.app.rxd,
 		    .txd = (uint16_t)g->o.app.txd,
 		    .mtu = (uint16_t)g->o.app.mtu,
@@ -144,7 +160,7 @@ static int add_ports(struct program *g)
 static int set_up(struct program *g, const struct sluice_tunables *t)
 {
 	struct app_stack_params sp = {.name = "proxy",
-	    .nsqueues = 1,
+	    .nsqueues = rte_lcore_count(),
 	    .max_connections = (uint32_t)g->o.app.connections,
 	    .mbufs = (unsigned int)g->o.app.mbufs,
 	    .rx_mbufs = (unsigned int)g->o.rx_mbufs,
@@ -184,12 +200,45 @@ static int open_log(struct program *g)
 	return g->log == NULL ? -errno : 0;
 }
 
+/* An lcore: its squeue, until the control thread ends it. */
+static int run_squeue(void *arg)
+{
+	struct program *g = arg;
+	struct sluice_squeue *sq = sluice_squeue(g->stack.st, rte_lcore_index(-1));
+	int rc = sluice_squeue_run(sq, g->o.app.idle, &app_stop, app_clock);
+
+	sluice_squeue_release(sq);
+	if (rc < 0)
+		app_stop = 1;
+	return rc;
+}
+
+/* All lcores, from start to end. */
+static int run_all(struct program *g)
+{
+	unsigned int lcore;
+	pthread_t thread;
+	int rc = pthread_create(&thread, NULL, control, g), one;
+
+	if (rc != 0)
+		return -rc;
+	rte_eal_mp_remote_launch(run_squeue, g, SKIP_MAIN);
+	rc = run_squeue(g);
+	RTE_LCORE_FOREACH_WORKER (lcore) {
+		one = rte_eal_wait_lcore(lcore);
+		rc = rc < 0 ? rc : one;
+	}
+	control_ends(g);
+	app_stop = 1;
+	pthread_join(thread, NULL);
+	return rc < 0 ? rc : g->rc;
+}
+
 int main(int argc, char **argv)
 {
 	static struct program g = {.good = -1, .lock = PTHREAD_MUTEX_INITIALIZER};
 	struct sluice_tunables tunables;
 	struct app_args a;
-	pthread_t thread;
 	sigset_t set;
 	int rc;
 
@@ -213,19 +262,12 @@ int main(int argc, char **argv)
 	if (app_eal_init(&a) != 0)
 		return APP_EXIT_FAIL;
 	rc = set_up(&g, &tunables);
-	if (rc == 0)
-		rc = pthread_create(&thread, NULL, control, &g);
 	if (rc == 0) {
-		rc = sluice_squeue_run(
-		    sluice_squeue(g.stack.st, 0), g.o.app.idle, &app_stop, app_clock);
-		control_ends(&g);
-		app_stop = 1;
-		pthread_join(thread, NULL);
-		sluice_squeue_release(sluice_squeue(g.stack.st, 0));
-		rc = rc < 0 ? rc : g.rc;
+		rc = run_all(&g);
 		print_counters(&g, false);
 	}
-	g.proxy.stopped = true;
+	for (unsigned int i = 0; i < g.proxy.n; i++)
+		g.proxy.of[i].stopped = true;
 	if (g.stack.st != NULL && app_stack_down(&g.stack) != 0)
 		rc = -EBUSY;
 	proxy_fini(&g.proxy);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Pools and backends at run time. They are counted: the configuration holds one reference, each
+ * Pools and backends at run time, as one squeue sees them. They are counted: the configuration holds one reference, each
  * session on them another. So a new configuration can drop a backend at once while its sessions
  * live on to their own end.
  */
@@ -9,14 +9,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct backend *backend_new(const struct backend_config *cfg)
+struct backend *backend_new(const struct backend_config *cfg, struct share *share)
 {
 	struct backend *b = calloc(1, sizeof(*b));
 
-	if (b == NULL)
+	if (b != NULL && share == NULL) {
+		share = calloc(1, sizeof(*share));
+		if (share != NULL)
+			share->up = true; /* until a check says otherwise */
+	}
+	if (b == NULL || share == NULL) {
+		free(b);
 		return NULL;
+	}
+	SHARED_ADD(share->refs, 1);
+	b->share = share;
 	b->cfg = *cfg;
-	b->up = true; /* until a check says otherwise */
 	b->refs = 1;
 	return b;
 }
@@ -28,8 +36,11 @@ void backend_ref(struct backend *b)
 
 void backend_unref(struct backend *b)
 {
-	if (--b->refs == 0)
-		free(b);
+	if (--b->refs != 0)
+		return;
+	if (shared_unref(&b->share->refs))
+		free(b->share);
+	free(b);
 }
 
 bool backend_same(const struct backend *b, const struct backend_config *cfg)

@@ -18,34 +18,71 @@
  *	config.c     the file to values; reload.c values to a running proxy, and the end of it
  *	main.c       options, EAL; control.c signals, files, the log
  *
- * Everything in struct proxy belongs to one squeue and runs in its upcalls, timers and operations;
- * only counters and the access log are read from outside. Nothing here but main.c and control.c
+ * There is a struct proxy for each squeue, with sessions, pools and timers of its own; everything in
+ * it belongs to that squeue and runs in its upcalls, timers and operations; only counters and the
+ * access log are read from outside. What all of them must agree about is in struct proxy_group and
+ * what hangs on it: a listener's open connection (door), whether a backend is up, and how many
+ * sessions there are (share), so that limits hold for the sum. Nothing here but main.c and control.c
  * needs the EAL, a thread or a clock: the tests run it in virtual time.
  */
 #ifndef PROXY_H
 #define PROXY_H
 
 #include <sys/queue.h>
+#include <rte_spinlock.h>
 #include "config.h"
 
 struct proxy;
+struct proxy_group;
 struct session;
 struct check;
 
+/* ---- numbers that all squeues count together ---- */
+
+#define SHARED_GET(x) __atomic_load_n(&(x), __ATOMIC_RELAXED)
+#define SHARED_SET(x, v) __atomic_store_n(&(x), (v), __ATOMIC_RELAXED)
+#define SHARED_ADD(x, v) __atomic_fetch_add(&(x), (v), __ATOMIC_RELAXED)
+
+/** One more, unless there are `limit` already (0: there is none). False: nothing was counted. */
+static inline bool shared_enter(uint32_t *n, uint64_t limit)
+{
+	if (__atomic_fetch_add(n, 1, __ATOMIC_RELAXED) < limit || limit == 0)
+		return true;
+	__atomic_fetch_sub(n, 1, __ATOMIC_RELAXED);
+	return false;
+}
+
+static inline void shared_leave(uint32_t *n)
+{
+	__atomic_fetch_sub(n, 1, __ATOMIC_RELAXED);
+}
+
+/** Was that the last reference? What others did with the object is seen then. */
+static inline bool shared_unref(uint32_t *refs)
+{
+	return __atomic_fetch_sub(refs, 1, __ATOMIC_ACQ_REL) == 1;
+}
+
 /* ---- pool.c ---- */
+
+/** What the squeues' views of one backend have in common; atomic. */
+struct share {
+	uint32_t refs;     /* the views */
+	uint32_t active;   /* connections to it, being made or made */
+	uint64_t up_since; /* 0: ever since */
+	uint64_t total, failed;
+	bool up; /* the first squeue's checks say so */
+};
 
 struct backend {
 	struct backend_config cfg;
 	struct pool *pool; /* whose member it is; NULL: no more in the configuration */
-	uint32_t refs;     /* the pool, and sessions on it */
-	bool up;
-	uint32_t active;        /* connections to it, being made or made */
-	uint64_t up_since;      /* 0: ever since */
+	struct share *share;
+	uint32_t refs;          /* the pool, and sessions on it */
 	uint64_t failed_at;     /* the last connect that failed; 0: none has */
 	uint64_t no_port_until; /* no local port to it was free a moment ago */
 	int64_t credit;         /* of the round robin */
-	uint64_t total, failed;
-	struct check *check; /* health.c; NULL: none runs */
+	struct check *check;    /* health.c; NULL: none runs */
 };
 
 struct pool {
@@ -56,7 +93,8 @@ struct pool {
 	uint32_t refs;     /* configuration, listeners, sessions on their way to it */
 };
 
-struct backend *backend_new(const struct backend_config *cfg);
+/** share: of another squeue's view of it; NULL: this is the first one. */
+struct backend *backend_new(const struct backend_config *cfg, struct share *share);
 void backend_ref(struct backend *b);
 void backend_unref(struct backend *b);
 struct pool *pool_new(const struct pool_config *cfg);
@@ -80,7 +118,7 @@ bool balance_wants_port(const struct pool *pl, uint64_t now);
 
 /* ---- health.c ---- */
 
-/** Begin and end checks as the pool says. On the squeue. */
+/** Begin and end checks as the pool says. On the squeue, which is the first one. */
 void health_start(struct proxy *p, struct backend *b, uint64_t first_in);
 void health_stop(struct proxy *p, struct backend *b);
 
@@ -118,6 +156,7 @@ bool hook_name(const uint8_t *p, size_t n, char host[HOST_LEN]);
 
 struct source;
 struct sources {
+	rte_spinlock_t lock; /* of all squeues; never held for longer than a search */
 	LIST_HEAD(source_chain, source) * bucket;
 	uint32_t mask;
 	uint32_t seed;
@@ -126,9 +165,9 @@ struct sources {
 
 int sources_init(struct sources *t, uint32_t seed);
 void sources_fini(struct sources *t);
-/** Count one more session of the address at a listener. NULL: `limit` is reached (or no memory). */
+/** Count one more session of the address at a door. NULL: `limit` is reached (or no memory). */
 struct source *source_get(
-    struct sources *t, const void *listener, const struct sockaddr_storage *ss, uint64_t limit);
+    struct sources *t, const void *door, const struct sockaddr_storage *ss, uint64_t limit);
 void source_put(struct sources *t, struct source *src);
 
 /* ---- access.c: from the squeue to one reader, without waiting ---- */
@@ -163,21 +202,35 @@ struct route {
 	struct pool *pool;
 };
 
+/** The open connection of a listener, which all squeues have together. */
+struct door {
+	struct proxy_group *group;
+	sluice_conn_t c; /* the first squeue's; SLUICE_CONN_NONE: closed */
+	uint32_t refs;   /* atomic; the squeues' listeners, and the connection until `closed` */
+	uint32_t active; /* atomic; sessions */
+	/* Each squeue's own, used on it alone. NULL: it takes no clients (yet, any more) */
+	struct listener *of[];
+};
+
 struct listener {
 	struct proxy *p;
 	struct listener_config cfg;
+	struct door *door;
 	struct pool *pool; /* NULL: only routes */
 	struct route *route;
 	unsigned int nroutes;
-	sluice_conn_t c;
-	uint32_t refs; /* configuration, sessions, and the open connection */
-	uint32_t active;
+	uint32_t refs; /* configuration, sessions */
 };
 
-struct listener *listener_new(struct proxy *p, const struct listener_config *cfg);
+/** door: of another squeue's listener; NULL: a new one, closed. */
+struct listener *listener_new(
+    struct proxy *p, const struct listener_config *cfg, struct door *door);
 void listener_unref(struct listener *l);
+/** Open and close the door. On the first squeue. */
 int listener_open(struct listener *l);
 void listener_close(struct listener *l);
+/** Take clients on this squeue, or take no more. */
+void listener_serve(struct listener *l, bool serve);
 /** Where its clients go from now on. It takes over route and what hangs on it, and refers to the
  * pools for as long as it lives: a client whose first bytes have not come yet may outlive the
  * configuration. */
@@ -281,6 +334,8 @@ void memory_start(struct proxy *p);
 
 /* ---- reload.c ---- */
 
+struct plan;
+
 struct proxy_params {
 	struct sluice_stack *st;
 	struct rte_mempool *pool[2]; /* of receive buffers, watched by memory_low; may be NULL */
@@ -289,14 +344,16 @@ struct proxy_params {
 };
 
 struct proxy {
+	struct proxy_group *group;
 	struct sluice_stack *st;
 	struct sluice_squeue *sq;
+	unsigned int id;   /* of the squeue; the first one opens listeners and checks backends */
+	struct plan *plan; /* between CHANGE_PLAN and what ends it */
 	struct rte_mempool *mp[2];
 	struct global_config cfg;
 	struct listener **listener;
 	struct pool **pool;
 	unsigned int nlisteners, npools;
-	struct sources sources;
 	struct access_log log;
 	bool log_on;
 	bool short_of_memory;
@@ -311,13 +368,36 @@ struct proxy {
 #define COUNT_N(p, name, by) \
 	__atomic_store_n(&(p)->n.name, (p)->n.name + (uint64_t)(by), __ATOMIC_RELAXED)
 
+struct proxy_group {
+	struct proxy *of; /* n, one for each squeue */
+	unsigned int n;
+	uint32_t open; /* atomic; sessions */
+	struct sources sources;
+};
+
 /** Before the first pass. 0 or -ENOMEM. */
-int proxy_init(struct proxy *p, const struct proxy_params *pp);
+int proxy_init(struct proxy_group *g, const struct proxy_params *pp);
 /** To be registered with the stack. */
-struct sluice_app proxy_app(struct proxy *p);
-/** Make a running proxy what the configuration says, or leave it as it is: -errno and a text. On
- * the squeue, or while nobody polls. Live sessions go on. */
-int proxy_apply(struct proxy *p, const struct config *c, char *err, size_t errlen);
+struct sluice_app proxy_app(struct proxy_group *g);
+
+/** A new configuration comes in steps, each on every squeue before the next one begins. */
+enum change_step {
+	CHANGE_PLAN,   /* all that can fail; the first squeue goes before the others */
+	CHANGE_COMMIT, /* it holds: between two packets of this squeue */
+	CHANGE_UNDO    /* it never will: on those that have planned, the first squeue last */
+};
+struct change {
+	const struct config *c;
+	char *err; /* a text, when CHANGE_PLAN fails */
+	size_t errlen;
+};
+/** One step, on its squeue or while nobody polls. 0 or -errno (CHANGE_PLAN). */
+int proxy_change(struct proxy *p, enum change_step step, const struct change *ch);
+/** Make a running proxy what the configuration says, or leave it as it is: -errno and a text. Live
+ * sessions go on. `run` brings a step to its squeue; NULL: that is here. */
+int proxy_apply(struct proxy_group *g, const struct config *c, char *err, size_t errlen,
+    int (*run)(void *arg, struct proxy *p, enum change_step step, const struct change *ch),
+    void *arg);
 /** Change one value of a backend until the next proxy_apply; live sessions go on. 0, -ENOENT: no such
  * pool, backend or value, -EINVAL, -ERANGE. On the squeue. */
 int proxy_set(
@@ -327,10 +407,10 @@ void proxy_drain(struct proxy *p);
 /** Reset everything at once; nothing new begins. On the squeue, or after its last pass. */
 void proxy_stop(struct proxy *p);
 /** After the stack was destroyed. */
-void proxy_fini(struct proxy *p);
-/** Any thread. */
-void proxy_counters_get(const struct proxy *p, struct proxy_counters *out);
-/** Listeners and backends as text. On the squeue. Returns the length it wanted. */
+void proxy_fini(struct proxy_group *g);
+/** The sum over all squeues. Any thread. */
+void proxy_counters_get(const struct proxy_group *g, struct proxy_counters *out);
+/** Listeners and backends as text. On any of the squeues. Returns the length it wanted. */
 size_t proxy_dump(struct proxy *p, char *buf, size_t len);
 
 #endif

@@ -7,6 +7,10 @@
  * has the same name stays the same object (a pool; a backend with its address; a listener is known
  * by its address), so health, connection counts and live sessions go on. What is gone takes no new
  * sessions and is freed by its last one.
+ *
+ * Each squeue has a plan of the same configuration, hence of the same shape: the others find what
+ * they share (doors, shares of backends) in the first one's, at the same place. Only when all have
+ * planned do they commit, the first one last, so that its plan is there to the end of all others'.
  */
 #include "proxy.h"
 #include "../common/parse.h"
@@ -22,6 +26,7 @@
 
 struct plan {
 	const struct config *c;
+	const struct plan *first;   /* the first squeue's; NULL: this is it */
 	struct listener **listener; /* c->nlisteners; of them those that are_new are open */
 	struct pool **pool;
 	struct backend ***backend; /* of each pool, as many as nbackends says */
@@ -101,7 +106,9 @@ static int plan_pools(struct proxy *p, struct plan *n)
 				continue;
 			b = find_backend(n->pool[i], &c->backend[k]);
 			if (b == NULL)
-				b = backend_new(&c->backend[k]);
+				b = backend_new(&c->backend[k],
+				    n->first != NULL ? n->first->backend[i][n->nbackends[i]]->share
+						     : NULL);
 			if (b == NULL)
 				return -ENOMEM;
 			n->backend[i][n->nbackends[i]++] = b;
@@ -148,11 +155,12 @@ static int plan_listeners(struct proxy *p, struct plan *n, char *err, size_t err
 		n->listener[i] = find_listener(p, lc);
 		if (n->listener[i] != NULL)
 			continue;
-		n->listener[i] = listener_new(p, lc);
+		n->listener[i] =
+		    listener_new(p, lc, n->first != NULL ? n->first->listener[i]->door : NULL);
 		if (n->listener[i] == NULL)
 			return -ENOMEM;
 		n->new_listener[i] = true;
-		rc = listener_open(n->listener[i]);
+		rc = n->first == NULL ? listener_open(n->listener[i]) : 0;
 		if (rc != 0)
 			return fail(err, errlen, rc, "%d: listener %s cannot be opened: %s",
 			    lc->line, lc->name, strerror(-rc));
@@ -177,7 +185,8 @@ static void plan_undo(struct plan *n)
 {
 	for (unsigned int i = 0; n->listener != NULL && i < n->c->nlisteners; i++)
 		if (n->new_listener[i]) {
-			listener_close(n->listener[i]);
+			if (n->first == NULL)
+				listener_close(n->listener[i]);
 			listener_unref(n->listener[i]);
 		}
 	for (unsigned int i = 0; n->pool != NULL && i < n->c->npools; i++) {
@@ -247,8 +256,8 @@ static void backend_check(struct proxy *p, struct pool *pl, unsigned int k)
 
 	if (pl->cfg.health_interval == 0) {
 		health_stop(p, b);
-		b->up = true;
-	} else if (!p->draining) {
+		SHARED_SET(b->share->up, true);
+	} else if (!p->draining && p->id == 0) {
 		health_start(p, b, pl->cfg.health_interval * k / pl->nbackends);
 	}
 }
@@ -262,8 +271,8 @@ static void commit_pool(struct proxy *p, struct plan *n, unsigned int i, bool fi
 	for (unsigned int k = 0; k < n->nbackends[i]; k++) {
 		struct backend *b = n->backend[i][k];
 
-		if (!is_member(pl, b) && !first)
-			b->up_since = sluice_squeue_now(p->sq);
+		if (!is_member(pl, b) && !first && p->id == 0)
+			SHARED_SET(b->share->up_since, sluice_squeue_now(p->sq));
 		b->pool = pl;
 	}
 	for (unsigned int k = 0; k < nwas; k++)
@@ -291,25 +300,28 @@ static void commit_listeners(struct proxy *p, struct plan *n)
 		for (unsigned int k = 0; k < c->nlisteners; k++)
 			kept |= n->listener[k] == p->listener[i];
 		if (!kept) {
-			listener_close(p->listener[i]);
+			listener_serve(p->listener[i], false);
+			if (p->id == 0)
+				listener_close(p->listener[i]);
 			listener_unref(p->listener[i]);
 		}
 	}
 	for (unsigned int i = 0; i < c->nlisteners; i++) {
 		struct listener *l = n->listener[i];
 
-		if (l->cfg.backlog != c->listener[i].backlog)
-			(void)sluice_listen(p->st, l->c, (int)c->listener[i].backlog);
+		if (p->id == 0 && l->cfg.backlog != c->listener[i].backlog)
+			(void)sluice_listen(p->st, l->door->c, (int)c->listener[i].backlog);
 		l->cfg = c->listener[i];
 		listener_set_pools(
 		    l, l->cfg.pool < 0 ? NULL : n->pool[l->cfg.pool], n->route[i], n->nroutes[i]);
+		listener_serve(l, true);
 	}
 }
 
 static void commit(struct proxy *p, struct plan *n)
 {
 	const struct config *c = n->c;
-	bool first = p->n.reloads == 0;
+	bool first = p->npools == 0 && p->nlisteners == 0;
 
 	commit_listeners(p, n);
 	for (unsigned int i = 0; i < p->npools; i++) {
@@ -330,6 +342,9 @@ static void commit(struct proxy *p, struct plan *n)
 	p->npools = c->npools;
 	p->cfg = c->global;
 	plan_free(n);
+	if (p->id == 0)
+		COUNT(p, reloads);
+	memory_start(p);
 }
 
 static int check_limits(struct proxy *p, const struct config *c, char *err, size_t errlen)
@@ -347,32 +362,75 @@ static int check_limits(struct proxy *p, const struct config *c, char *err, size
 	return 0;
 }
 
-int proxy_apply(struct proxy *p, const struct config *c, char *err, size_t errlen)
+static int plan(struct proxy *p, const struct change *ch)
 {
-	struct plan n = {.c = c};
-	int rc = check_limits(p, c, err, errlen);
+	struct plan *n = calloc(1, sizeof(*n));
+	int rc = n == NULL ? -ENOMEM : check_limits(p, ch->c, ch->err, ch->errlen);
 
 	if (rc != 0) {
+		free(n);
 		COUNT(p, reloads_refused);
 		return rc;
 	}
-	err[0] = '\0';
-	rc = plan_alloc(&n);
+	n->c = ch->c;
+	n->first = p->id == 0 ? NULL : p->group->of[0].plan;
+	rc = plan_alloc(n);
 	if (rc == 0)
-		rc = plan_pools(p, &n);
+		rc = plan_pools(p, n);
 	if (rc == 0)
-		rc = plan_listeners(p, &n, err, errlen);
+		rc = plan_listeners(p, n, ch->err, ch->errlen);
 	if (rc != 0) {
+		plan_undo(n);
+		free(n);
+		COUNT(p, reloads_refused);
+		return rc;
+	}
+	p->plan = n;
+	return 0;
+}
+
+int proxy_change(struct proxy *p, enum change_step step, const struct change *ch)
+{
+	if (step == CHANGE_PLAN)
+		return plan(p, ch);
+	if (step == CHANGE_COMMIT)
+		commit(p, p->plan);
+	else
+		plan_undo(p->plan);
+	free(p->plan);
+	p->plan = NULL;
+	return 0;
+}
+
+static int run_here(void *arg, struct proxy *p, enum change_step step, const struct change *ch)
+{
+	return proxy_change(p, step, ch);
+}
+
+int proxy_apply(struct proxy_group *g, const struct config *c, char *err, size_t errlen,
+    int (*run)(void *arg, struct proxy *p, enum change_step step, const struct change *ch),
+    void *arg)
+{
+	struct change ch = {.c = c, .err = err, .errlen = errlen};
+	enum change_step last = CHANGE_COMMIT;
+	unsigned int planned = 0;
+	int rc = 0;
+
+	if (run == NULL)
+		run = run_here;
+	err[0] = '\0';
+	while (rc == 0 && planned < g->n) {
+		rc = run(arg, &g->of[planned], CHANGE_PLAN, &ch);
+		planned += rc == 0;
+	}
+	if (rc != 0) {
+		last = CHANGE_UNDO;
 		if (err[0] == '\0')
 			fail(err, errlen, rc, "0: %s", strerror(-rc));
-		plan_undo(&n);
-		COUNT(p, reloads_refused);
-		return rc;
 	}
-	commit(p, &n);
-	COUNT(p, reloads);
-	memory_start(p);
-	return 0;
+	while (planned > 0)
+		(void)run(arg, &g->of[--planned], last, &ch);
+	return rc;
 }
 
 int proxy_set(
@@ -406,8 +464,11 @@ static void drain_is_over(struct sluice_squeue *sq, void *arg)
 
 static void close_doors(struct proxy *p)
 {
-	for (unsigned int i = 0; i < p->nlisteners; i++)
-		listener_close(p->listener[i]);
+	for (unsigned int i = 0; i < p->nlisteners; i++) {
+		listener_serve(p->listener[i], false);
+		if (p->id == 0)
+			listener_close(p->listener[i]);
+	}
 	for (unsigned int i = 0; i < p->npools; i++)
 		for (unsigned int k = 0; k < p->pool[i]->nbackends; k++)
 			health_stop(p, p->pool[i]->backend[k]);
@@ -442,36 +503,47 @@ void proxy_stop(struct proxy *p)
 
 static int app_poll(struct sluice_squeue *sq, void *arg)
 {
-	return memory_poll(arg);
+	struct proxy_group *g = arg;
+
+	return memory_poll(&g->of[sluice_squeue_id(sq)]);
 }
 
-struct sluice_app proxy_app(struct proxy *p)
+struct sluice_app proxy_app(struct proxy_group *g)
 {
-	return (struct sluice_app){.size = sizeof(struct sluice_app), .poll = app_poll, .arg = p};
+	return (struct sluice_app){.size = sizeof(struct sluice_app), .poll = app_poll, .arg = g};
 }
 
-int proxy_init(struct proxy *p, const struct proxy_params *pp)
+static int init_one(struct proxy *p, struct proxy_group *g, const struct proxy_params *pp)
 {
-	int rc;
-
-	memset(p, 0, sizeof(*p));
+	p->group = g;
+	p->id = (unsigned int)(p - g->of);
 	p->st = pp->st;
-	p->sq = sluice_squeue(pp->st, 0);
+	p->sq = sluice_squeue(pp->st, p->id);
 	p->mp[0] = pp->pool[0];
 	p->mp[1] = pp->pool[1];
 	p->log_on = pp->access_log;
 	TAILQ_INIT(&p->all);
 	TAILQ_INIT(&p->starved);
 	TAILQ_INIT(&p->stalled);
-	rc = sources_init(&p->sources, pp->seed);
-	if (rc == 0)
-		rc = access_init(&p->log);
+	return access_init(&p->log);
+}
+
+int proxy_init(struct proxy_group *g, const struct proxy_params *pp)
+{
+	int rc;
+
+	memset(g, 0, sizeof(*g));
+	g->n = sluice_stack_nsqueues(pp->st);
+	g->of = calloc(g->n, sizeof(*g->of));
+	rc = g->of == NULL ? -ENOMEM : sources_init(&g->sources, pp->seed);
+	for (unsigned int i = 0; rc == 0 && i < g->n; i++)
+		rc = init_one(&g->of[i], g, pp);
 	if (rc != 0)
-		proxy_fini(p);
+		proxy_fini(g);
 	return rc;
 }
 
-void proxy_fini(struct proxy *p)
+static void fini_one(struct proxy *p)
 {
 	for (unsigned int i = 0; i < p->nlisteners; i++)
 		listener_unref(p->listener[i]);
@@ -479,19 +551,28 @@ void proxy_fini(struct proxy *p)
 		pool_unref(p->pool[i]);
 	free(p->listener);
 	free(p->pool);
-	p->listener = NULL;
-	p->pool = NULL;
-	p->nlisteners = p->npools = 0;
-	sources_fini(&p->sources);
 	access_fini(&p->log);
 }
 
-void proxy_counters_get(const struct proxy *p, struct proxy_counters *out)
+void proxy_fini(struct proxy_group *g)
 {
-	const uint64_t *from = (const uint64_t *)&p->n;
+	for (unsigned int i = 0; g->of != NULL && i < g->n; i++)
+		fini_one(&g->of[i]);
+	free(g->of);
+	g->of = NULL;
+	g->n = 0;
+	sources_fini(&g->sources);
+}
 
-	for (size_t i = 0; i < sizeof(*out) / sizeof(uint64_t); i++)
-		((uint64_t *)out)[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+void proxy_counters_get(const struct proxy_group *g, struct proxy_counters *out)
+{
+	memset(out, 0, sizeof(*out));
+	for (unsigned int k = 0; k < g->n; k++) {
+		const uint64_t *from = (const uint64_t *)&g->of[k].n;
+
+		for (size_t i = 0; i < sizeof(*out) / sizeof(uint64_t); i++)
+			((uint64_t *)out)[i] += __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+	}
 }
 
 static void say(char *buf, size_t len, size_t *at, const char *fmt, ...)
@@ -515,10 +596,11 @@ size_t proxy_dump(struct proxy *p, char *buf, size_t len)
 
 	for (unsigned int i = 0; i < p->nlisteners; i++)
 		say(buf, len, &at, "listener %s: %u sessions\n", p->listener[i]->cfg.name,
-		    p->listener[i]->active);
+		    SHARED_GET(p->listener[i]->door->active));
 	for (unsigned int i = 0; i < p->npools; i++)
 		for (unsigned int k = 0; k < p->pool[i]->nbackends; k++) {
 			const struct backend *b = p->pool[i]->backend[k];
+			const struct share *sh = b->share;
 			char a[INET6_ADDRSTRLEN];
 
 			say(buf, len, &at,
@@ -526,9 +608,10 @@ size_t proxy_dump(struct proxy *p, char *buf, size_t len)
 			    "all, %llu failed\n",
 			    p->pool[i]->cfg.name, b->cfg.name,
 			    app_addr_text(&b->cfg.addr, a, sizeof(a)),
-			    (unsigned long long)b->cfg.port, b->up ? "up" : "down",
-			    balance_weight(b, now) / 256.0, b->active, (unsigned long long)b->total,
-			    (unsigned long long)b->failed);
+			    (unsigned long long)b->cfg.port, SHARED_GET(sh->up) ? "up" : "down",
+			    balance_weight(b, now) / 256.0, SHARED_GET(sh->active),
+			    (unsigned long long)SHARED_GET(sh->total),
+			    (unsigned long long)SHARED_GET(sh->failed));
 		}
 	return at;
 }

@@ -186,8 +186,9 @@ static void session_free(struct session *s)
 	COUNT_N(p, open, -1);
 	COUNT(p, ended[s->reason]);
 	TAILQ_REMOVE(&p->all, s, all);
-	source_put(&p->sources, s->source);
-	s->l->active--;
+	source_put(&p->group->sources, s->source);
+	shared_leave(&s->l->door->active);
+	shared_leave(&p->group->open);
 	listener_unref(s->l);
 	free(s);
 }
@@ -216,7 +217,7 @@ void session_leave_backend(struct session *s)
 {
 	if (s->b == NULL)
 		return;
-	s->b->active--;
+	shared_leave(&s->b->share->active);
 	backend_unref(s->b);
 	s->b = NULL;
 }
@@ -395,7 +396,7 @@ int session_new(struct listener *l, sluice_conn_t c, struct session **out)
 		return -ECONNABORTED;
 	}
 	if (l->cfg.max_per_source != 0 && !l->cfg.accept_proxy) {
-		s->source = source_get(&p->sources, l, &s->src, l->cfg.max_per_source);
+		s->source = source_get(&p->group->sources, l->door, &s->src, l->cfg.max_per_source);
 		if (s->source == NULL) {
 			COUNT(p, refused_source);
 			free(s);
@@ -408,13 +409,12 @@ int session_new(struct listener *l, sluice_conn_t c, struct session **out)
 	s->timer_at = due(s);
 	if (sluice_timer_start(p->sq, s->timer_at, on_timer, s, &s->timer) != 0) {
 		COUNT(p, refused_memory);
-		source_put(&p->sources, s->source);
+		source_put(&p->group->sources, s->source);
 		free(s);
 		return -ENOBUFS;
 	}
 	sluice_setsockopt(p->st, c, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	l->refs++;
-	l->active++;
 	TAILQ_INSERT_TAIL(&p->all, s, all);
 	COUNT(p, accepted);
 	COUNT(p, open);

@@ -204,6 +204,13 @@ int sluice_create(struct sluice_stack *st, int family, int type, int proto, uint
 	    st, birth_squeue(st, squeue), SL_OP_CREATE, SLUICE_CONN_NONE, &args);
 }
 
+int sluice_conn_squeue(struct sluice_stack *st, sluice_conn_t c)
+{
+	if (!sl_handle_live(st, c))
+		return -EBADF;
+	return (int)atomic_load_explicit(&sl_door_of(st, c)->owner, memory_order_acquire);
+}
+
 int sluice_activate(
     struct sluice_stack *st, sluice_conn_t c, const struct sluice_upcalls *up, void *arg)
 {

@@ -129,7 +129,8 @@ static struct sim_end *end_of(struct sim *s, unsigned int stack, sluice_conn_t h
 	return NULL;
 }
 
-static void feed(const struct look *l, struct sim_model *m)
+/* young: it may have been a half-open entry until now, which counts no segments. */
+static void feed(const struct look *l, struct sim_model *m, bool young)
 {
 	const struct sl_conn *c = l->c;
 	struct sim_flow *f = sim_flow_find(l->s, &c->key, false);
@@ -149,8 +150,8 @@ static void feed(const struct look *l, struct sim_model *m)
 		bool mine = memcmp(&g->key, &c->key, sizeof(g->key)) == 0;
 
 		/* Those that another squeue forwards may be on their way still: as many as the
-		 * connection has counted are here. A half-open entry counts none. */
-		if (mine && g->sq != l->sq->id && !(g->flags == SL_TH_SYN && !m->on)) {
+		 * connection has counted are here. */
+		if (mine && g->sq != l->sq->id && !(g->flags == SL_TH_SYN && young)) {
 			mine = left > 0;
 			left -= mine;
 		}
@@ -185,17 +186,17 @@ static void model(const struct look *l)
 	const struct sl_conn *c = l->c;
 	struct sim_model *m = &l->sh->model;
 	uint64_t deliverable;
-	bool agree;
+	bool agree, young = !m->on;
 
 	if (e == NULL)
 		return;
-	if (!m->on) {
+	if (young) {
 		sim_model_start(m, c->irs, c->iss, (uint32_t)e->peer->to_send);
 		m->max_wnd = c->max_sndwnd; /* the SYN's counts */
 		if (l->sh->early)
 			sim_model_shut(m); /* asked for during the handshake */
 	}
-	feed(l, m);
+	feed(l, m, young);
 	if (c->flags & SL_C_FIN_QUEUED)
 		sim_model_shut(m);
 	if (c->state == SLUICE_CLOSED)
@@ -265,7 +266,7 @@ static void one(struct look *l)
 	if (c->state < SLUICE_ESTABLISHED) {
 		struct sim_model none = {0};
 
-		feed(l, &none);
+		feed(l, &none, true);
 		l->sh->early_h = c->flags & SL_C_FIN_QUEUED ? h : 0;
 		return;
 	}

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# proxy.sh LINK PROXY [MIB]: sluice-proxy between curl, wrk and openssl on the one side and nginx on the other, over real
+# proxy.sh LINK PROXY [MIB [LCORES]]: sluice-proxy, on 1 or 2 lcores, between curl, wrk and openssl on the one side and nginx on the other, over real
 # ports: files both ways in all four combinations of IPv4 and IPv6, PROXY protocol both ways, routing by SNI and by
 # Host, reloads under load, short connections, an orderly end.
 set -euo pipefail
@@ -9,6 +9,8 @@ set -euo pipefail
 proxy=$2
 mib=${SLUICE_LONG:+1024}
 mib=${mib:-${3:-64}}
+# shellcheck disable=SC2034 # of proxy_up
+lcores=${4:-1}
 begin "$1" curl wrk nginx openssl
 random_file "$mib"
 mkdir "$tmp/www"

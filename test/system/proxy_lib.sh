@@ -23,6 +23,9 @@ network() {
 	ip -n "$cli" addr add "$theirs6/64" dev sl1 nodad
 	ip -n "$back" addr add "$nginx4/24" dev sl3
 	ip -n "$back" addr add "$nginx6/64" dev sl3 nodad
+	# nginx closes first, more often in a minute than there are places for TIME_WAIT: one that gets none is forgotten,
+	# and resets who has not closed yet.
+	ip netns exec "$back" sysctl -qw net.ipv4.tcp_max_tw_buckets=4000000
 }
 
 # stack_sections: the interfaces of the proxy, for its configuration file.
@@ -50,13 +53,18 @@ telemetry() {
 	END
 }
 
-# proxy_up PROGRAM OPTION...: start it with $tmp/proxy.ini; $started is its pid.
+# proxy_up PROGRAM OPTION...: start it with $tmp/proxy.ini on $lcores (1) lcores; $started is its pid.
 proxy_up() {
-	local program=$1 more=
+	local program=$1 more= map
 	shift
-	[ "$link" != af_xdp ] || more=,busy_budget=0
+	map=0@$(allowed_cpus | head -n 1)
+	if [ "${lcores:-1}" = 2 ]; then
+		map+=,1@$(allowed_cpus | tail -n 1)
+		[ "$link" != af_packet ] || more=,qpairs=2
+	fi
+	[ "$link" != af_xdp ] || more+=,busy_budget=0
 	start_in "$srv" "$tmp" proxy "$program" --no-huge --no-pci --no-shconf -m 768 --file-prefix "$prefix" \
-	    --lcores "0@$(allowed_cpus | head -n 1)" --vdev "net_${link}0,iface=sl0$more" --vdev "net_${link}1,iface=sl2$more" \
+	    --lcores "$map" --vdev "net_${link}0,iface=sl0$more" --vdev "net_${link}1,iface=sl2$more" \
 	    -- --config "$tmp/proxy.ini" --port-id 0 --port-id 1 --access-log "$tmp/access" "$@"
 	await proxy "$started" 20 'sluice-proxy: ready'
 }

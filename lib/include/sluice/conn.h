@@ -173,6 +173,10 @@ SLUICE_API ssize_t sluice_send_copy(
 SLUICE_API int sluice_send_external(struct sluice_stack *st, sluice_conn_t c, void *buf,
     uint64_t iova, size_t len, void *cookie, unsigned int flags);
 
+/** The squeue where the connection lives; -EBADF. Any thread; on that squeue the answer holds to the
+ * end of the pass. */
+SLUICE_API int sluice_conn_squeue(struct sluice_stack *st, sluice_conn_t c);
+
 #define SLUICE_SHUT_RD SHUT_RD
 #define SLUICE_SHUT_WR SHUT_WR
 #define SLUICE_SHUT_RDWR SHUT_RDWR

@@ -15,18 +15,21 @@
 
 static struct pool pl;
 static struct backend be[MAX], *list[MAX];
+static struct share share[MAX];
 
 static void make(enum balance how, unsigned int n, const unsigned int *weight)
 {
 	memset(&pl, 0, sizeof(pl));
 	memset(be, 0, sizeof(be));
+	memset(share, 0, sizeof(share));
 	pl.cfg.balance = how;
 	pl.backend = list;
 	pl.nbackends = n;
 	for (unsigned int i = 0; i < n; i++) {
 		list[i] = &be[i];
 		be[i].pool = &pl;
-		be[i].up = true;
+		be[i].share = &share[i];
+		share[i].up = true;
 		be[i].cfg.weight = weight != NULL ? weight[i] : 1;
 		snprintf(be[i].cfg.name, NAME_LEN, "b%u", i);
 	}
@@ -81,16 +84,16 @@ static void test_leastconn(void **state)
 
 	make(BALANCE_LEASTCONN, 3, weight);
 	for (uint32_t i = 0; i < 70; i++)
-		be[pick(i, 0)].active++;
-	assert_int_equal(be[0].active, 40);
-	assert_int_equal(be[1].active, 20);
-	assert_int_equal(be[2].active, 10);
-	be[1].active = 0; /* it has become free: the next ones go there */
+		be[pick(i, 0)].share->active++;
+	assert_int_equal(be[0].share->active, 40);
+	assert_int_equal(be[1].share->active, 20);
+	assert_int_equal(be[2].share->active, 10);
+	be[1].share->active = 0; /* it has become free: the next ones go there */
 	for (uint32_t i = 0; i < 19; i++) {
 		unsigned int b = pick(i, 0);
 
 		assert_int_equal(b, 1);
-		be[b].active++;
+		be[b].share->active++;
 	}
 	make(BALANCE_LEASTCONN, 3, NULL); /* equals take turns */
 	for (uint32_t i = 0; i < 9; i++)
@@ -130,7 +133,7 @@ static void test_hash_moves_little(void **state)
 	make(BALANCE_HASH, 10, NULL);
 	for (uint32_t i = 0; i < CLIENTS; i++)
 		before[i] = pick(i, 0);
-	be[3].up = false;
+	be[3].share->up = false;
 	for (uint32_t i = 0; i < CLIENTS; i++) {
 		unsigned int b = pick(i, 0);
 
@@ -146,7 +149,7 @@ static void test_hash_moves_little(void **state)
 	for (unsigned int i = 0; i < 10; i++)
 		if (i != 3)
 			assert_in_range(to[i], moved / 9 / 2, moved / 9 * 2);
-	be[3].up = true;
+	be[3].share->up = true;
 	for (uint32_t i = 0; i < CLIENTS; i++)
 		assert_int_equal(pick(i, 0), before[i]);
 	be[5].cfg.weight = 2; /* more weight draws clients to it, and moves none between others */
@@ -180,7 +183,7 @@ static void test_slow_start(void **state)
 
 	make(BALANCE_ROUNDROBIN, 2, NULL);
 	pl.cfg.slow_start = SLUICE_SEC(10);
-	be[1].up_since = up;
+	be[1].share->up_since = up;
 	assert_int_equal(balance_weight(&be[0], up), 256);
 	assert_int_equal(balance_weight(&be[1], up), 1);
 	for (t = up; t <= up + SLUICE_SEC(10); t += SLUICE_MS(100)) {
@@ -204,16 +207,17 @@ static void test_unusable(void **state)
 
 	for (unsigned int k = 0; k < 3; k++) {
 		make(how[k], 4, NULL);
-		be[0].up = false;
+		be[0].share->up = false;
 		be[1].no_port_until = 10;
 		be[2].cfg.max_connections = 3;
-		be[2].active = 3;
+		be[2].share->active = 3;
 		be[3].cfg.weight = 0;
 		assert_null(balance_pick(&pl, &ss, 0, NOT_FAILED_EVER));
-		be[2].active = 2;
+		be[2].share->active = 2;
 		for (uint32_t i = 0; i < 10; i++)
 			assert_int_equal(pick(i, 0), 2);
-		be[0].up = true; /* one that failed is passed over, for who began before that */
+		be[0].share->up =
+		    true; /* one that failed is passed over, for who began before that */
 		be[0].failed_at = 5;
 		assert_ptr_equal(balance_pick(&pl, &ss, 0, 5), &be[2]);
 		be[2].failed_at = 6;

@@ -68,9 +68,9 @@ static void test_held(void **state)
 			trio_run(&t, SLUICE_MS(1));
 	}
 	trio_run(&t, SLUICE_SEC(5));
-	assert_int_equal(t.proxy.n.open, n);
+	assert_int_equal(trio_n(&t).open, n);
 	assert_int_equal(t.nservers, n);
-	assert_int_equal(t.proxy.pool[0]->backend[0]->active, n);
+	assert_int_equal(t.proxy.of[0].pool[0]->backend[0]->share->active, n);
 	assert_int_equal(trio_mbufs(&t), base);
 	TAILQ_FOREACH (c, &t.clients, link) {
 		c->silent = false;
@@ -112,12 +112,12 @@ static void test_short(void **state)
 	}
 	assert_int_equal(t.failed, 0);
 	assert_int_equal(t.done, n);
-	assert_int_equal(t.proxy.n.ended[REASON_DONE] + t.proxy.n.open, n);
-	assert_int_equal(t.proxy.n.connect_failed, 0);
+	assert_int_equal(trio_n(&t).ended[REASON_DONE] + trio_n(&t).open, n);
+	assert_int_equal(trio_n(&t).connect_failed, 0);
 	sluice_counters_sum(t.st[PROXY], &c);
 	assert_true(c.tcp_timewait_reused > 1000);
 	assert_int_equal(c.tcp_timewait_evicted, 0);
-	assert_true(t.proxy.n.port_waits > 0);
+	assert_true(trio_n(&t).port_waits > 0);
 	trio_stop(&t);
 }
 
@@ -142,15 +142,15 @@ static void test_no_ports(void **state)
 	trio_client(&t, "10.0.0.2", 80, 10, 10);
 	trio_run(&t, SLUICE_SEC(2));
 	assert_int_equal(t.done + t.failed, 0);
-	assert_true(t.proxy.n.port_waits > 10);
+	assert_true(trio_n(&t).port_waits > 10);
 	sluice_counters_sum(t.st[PROXY], &c);
 	assert_true(
-	    c.tcp_ports_exhausted * 3 <= t.proxy.n.port_waits * 2); /* one searches for both */
+	    c.tcp_ports_exhausted * 3 <= trio_n(&t).port_waits * 2); /* one searches for both */
 	trio_abort(TAILQ_FIRST(&t.clients)); /* a port comes free, without TIME_WAIT */
 	trio_run(&t, SLUICE_MS(500));
 	assert_int_equal(t.done, 1);
 	trio_run(&t, SLUICE_SEC(3));
-	assert_int_equal(t.proxy.n.connect_failed, 0);
+	assert_int_equal(trio_n(&t).connect_failed, 0);
 	while (t.nclients > 0) {
 		trio_abort(TAILQ_FIRST(&t.clients));
 		trio_run(&t, SLUICE_MS(10));
@@ -311,14 +311,16 @@ static void test_random_ends(void **state)
 	assert_int_equal(t.nclients, 0);
 	assert_int_equal(t.cut_short, 0);
 	assert_true(t.done > 200); /* and all ways to end were taken */
-	assert_true(t.proxy.n.ended[REASON_CLIENT_RESET] > 20);
-	assert_true(t.proxy.n.ended[REASON_BACKEND_RESET] > 20);
-	assert_true(t.proxy.n.ended[REASON_CONNECT_FAILED] > 20);
+	assert_true(trio_n(&t).ended[REASON_CLIENT_RESET] > 20);
+	assert_true(trio_n(&t).ended[REASON_BACKEND_RESET] > 20);
+	assert_true(trio_n(&t).ended[REASON_CONNECT_FAILED] > 20);
 	trio_stop(&t);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	trio_squeues = argc > 1 ? (unsigned int)atoi(argv[1]) : 1;
+
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_held),
 	    cmocka_unit_test(test_short),

@@ -30,7 +30,7 @@ static void start(const char *config)
 
 static struct backend *backend(unsigned int k)
 {
-	return t.proxy.pool[0]->backend[k];
+	return t.proxy.of[0].pool[0]->backend[k];
 }
 
 /** While 20 clients move data the configuration changes to and fro; none of them notices. */
@@ -58,7 +58,45 @@ static void test_reload_under_load(void **state)
 	}
 	assert_true(trio_finish(&t, SLUICE_SEC(60)));
 	assert_int_equal(t.done, started);
-	assert_int_equal(t.proxy.n.reloads, 61);
+	assert_int_equal(trio_n(&t).reloads, 61);
+	trio_stop(&t);
+}
+
+static int last_has_no_memory(
+    void *arg, struct proxy *p, enum change_step step, const struct change *ch)
+{
+	if (step == CHANGE_PLAN && p->id == p->group->n - 1)
+		return -ENOMEM;
+	return proxy_change(p, step, ch);
+}
+
+/** The last squeue cannot do what the others have planned: nothing has happened. */
+static void test_reload_undone(void **state)
+{
+	static const char text[] = LISTENER("") POOL("") BACKEND_OF("b", "p", "8080")
+	    BACKEND_OF("c", "p", "8081") "[proxy.listener m]\nport = 81\npool = p\n";
+	struct config *c;
+	char err[256];
+
+	start(LISTENER("") POOL("") BACKEND_OF("b", "p", "8080"));
+	assert_int_equal(config_parse(text, strlen(text), "conf", &c, err, sizeof(err)), 0);
+	assert_int_equal(
+	    proxy_apply(&t.proxy, c, err, sizeof(err), last_has_no_memory, NULL), -ENOMEM);
+	config_free(c);
+	for (unsigned int i = 0; i < t.proxy.n; i++) {
+		assert_int_equal(t.proxy.of[i].nlisteners, 1);
+		assert_int_equal(t.proxy.of[i].pool[0]->nbackends, 1);
+		assert_null(t.proxy.of[i].plan);
+	}
+	trio_client(&t, "10.0.0.2", 80, 10, 10);
+	trio_client(&t, "10.0.0.2", 81, 10, 10);
+	trio_run(&t, SLUICE_SEC(1));
+	assert_int_equal(t.done, 1);
+	assert_int_equal(t.failed, 1);
+	trio_config(&t, text);
+	trio_client(&t, "10.0.0.2", 81, 10, 10);
+	assert_true(trio_finish(&t, SLUICE_SEC(1)));
+	assert_int_equal(t.done, 2);
 	trio_stop(&t);
 }
 
@@ -71,9 +109,9 @@ static void test_reload_refused(void **state)
 	char err[256];
 
 	start(LISTENER("") POOL("") BACKEND_OF("b", "p", "8080"));
-	l = t.proxy.listener[0];
-	pl = t.proxy.pool[0];
-	c = l->c;
+	l = t.proxy.of[0].listener[0];
+	pl = t.proxy.of[0].pool[0];
+	c = l->door->c;
 	trio_idle_client(&t, "10.0.0.2", 80);
 	trio_run(&t, SLUICE_MS(100));
 	/* 10.0.0.77 is not ours: the listener before it was open already, and is closed again. */
@@ -90,13 +128,13 @@ static void test_reload_refused(void **state)
 	assert_non_null(strstr(err, "squeue.app_timers"));
 	assert_true(trio_try_config(&t, "[proxy.global]\nmax_sessions = x\n", err) < 0);
 	trio_run(&t, SLUICE_MS(100));
-	assert_int_equal(t.proxy.nlisteners, 1);
-	assert_int_equal(t.proxy.npools, 1);
-	assert_ptr_equal(t.proxy.listener[0], l);
-	assert_ptr_equal(t.proxy.pool[0], pl);
-	assert_true(t.proxy.listener[0]->c == c);
+	assert_int_equal(t.proxy.of[0].nlisteners, 1);
+	assert_int_equal(t.proxy.of[0].npools, 1);
+	assert_ptr_equal(t.proxy.of[0].listener[0], l);
+	assert_ptr_equal(t.proxy.of[0].pool[0], pl);
+	assert_true(t.proxy.of[0].listener[0]->door->c == c);
 	assert_int_equal(t.nclients, 1);
-	assert_int_equal(t.proxy.n.reloads_refused, 2);
+	assert_int_equal(trio_n(&t).reloads_refused, 2);
 	trio_client(&t, "10.0.0.2", 80, 10, 10);
 	trio_client(&t, "10.0.0.2", 81, 10, 10);
 	trio_run(&t, SLUICE_MS(100));
@@ -118,11 +156,11 @@ static void test_reload_keeps(void **state)
 	start(base);
 	trio_idle_client(&t, "10.0.0.2", 80);
 	trio_run(&t, SLUICE_SEC(3));
-	assert_false(backend(1)->up);
+	assert_false(backend(1)->share->up);
 	snprintf(more, sizeof(more), "%s%s", base, BACKEND_OF("new", "p", "8081"));
 	trio_config(&t, more);
-	assert_false(backend(1)->up);
-	assert_int_equal(backend(0)->active, 1);
+	assert_false(backend(1)->share->up);
+	assert_int_equal(backend(0)->share->active, 1);
 	assert_int_equal(balance_weight(backend(0), t.now), 256);
 	assert_true(balance_weight(backend(2), t.now) < 10);
 	trio_abort_clients(&t);
@@ -139,18 +177,19 @@ static void test_set(void **state)
 	trio_idle_client(&t, "10.0.0.2", 80);
 	trio_run(&t, SLUICE_MS(10));
 	assert_int_equal(t.hits[0], 1);
-	assert_int_equal(proxy_set(&t.proxy, "p", "b", "weight", "0"), 0);
+	for (unsigned int i = 0; i < t.proxy.n; i++)
+		assert_int_equal(proxy_set(&t.proxy.of[i], "p", "b", "weight", "0"), 0);
 	for (int i = 0; i < 10; i++)
 		trio_client(&t, "10.0.0.2", 80, 10, 10);
 	assert_false(trio_finish(&t, SLUICE_SEC(1))); /* the first one stays */
 	assert_int_equal(t.hits[0], 1);
 	assert_int_equal(t.hits[1], 10);
 	assert_int_equal(t.nclients, 1);
-	assert_int_equal(proxy_set(&t.proxy, "p", "b", "weight", "257"), -ERANGE);
-	assert_int_equal(proxy_set(&t.proxy, "p", "b", "weight", "x"), -EINVAL);
-	assert_int_equal(proxy_set(&t.proxy, "p", "b", "port", "1"), -ENOENT);
-	assert_int_equal(proxy_set(&t.proxy, "p", "d", "weight", "1"), -ENOENT);
-	assert_int_equal(proxy_set(&t.proxy, "q", "b", "weight", "1"), -ENOENT);
+	assert_int_equal(proxy_set(&t.proxy.of[0], "p", "b", "weight", "257"), -ERANGE);
+	assert_int_equal(proxy_set(&t.proxy.of[0], "p", "b", "weight", "x"), -EINVAL);
+	assert_int_equal(proxy_set(&t.proxy.of[0], "p", "b", "port", "1"), -ENOENT);
+	assert_int_equal(proxy_set(&t.proxy.of[0], "p", "d", "weight", "1"), -ENOENT);
+	assert_int_equal(proxy_set(&t.proxy.of[0], "q", "b", "weight", "1"), -ENOENT);
 	assert_int_equal(backend(0)->cfg.weight, 0);
 	trio_config(&t, base);
 	assert_int_equal(backend(0)->cfg.weight, 1);
@@ -177,7 +216,7 @@ static void test_first_bytes_outlive(void **state)
 	}
 	trio_run(&t, SLUICE_MS(10));
 	trio_config(&t, "");
-	assert_int_equal(t.proxy.npools, 0);
+	assert_int_equal(t.proxy.of[0].npools, 0);
 	trio_send(p[0], ask, strlen(ask));
 	trio_send(p[1], "GET / HTTP/1.1\r\n\r\n", 18);
 	trio_run(&t, SLUICE_MS(10));
@@ -232,7 +271,7 @@ static void test_connect_outlives(void **state)
 	trio_client(&t, "10.0.0.2", 80, 1000, 1000);
 	trio_run(&t, SLUICE_MS(250));
 	trio_config(&t, "");
-	assert_int_equal(t.proxy.n.open, 1);
+	assert_int_equal(trio_n(&t).open, 1);
 	trio_backend(&t, 0, "10.0.1.2", 8080);
 	assert_true(trio_finish(&t, SLUICE_SEC(1)));
 	assert_int_equal(t.done, 1);
@@ -249,11 +288,14 @@ static void test_connect_outlives(void **state)
 	trio_stop(&t);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	trio_squeues = argc > 1 ? (unsigned int)atoi(argv[1]) : 1;
+
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_reload_under_load),
 	    cmocka_unit_test(test_reload_refused),
+	    cmocka_unit_test(test_reload_undone),
 	    cmocka_unit_test(test_reload_keeps),
 	    cmocka_unit_test(test_set),
 	    cmocka_unit_test(test_first_bytes_outlive),

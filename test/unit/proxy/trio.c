@@ -18,6 +18,8 @@
 
 #define CHUNK 16384
 
+unsigned int trio_squeues = 1;
+
 /* ---- bytes ---- */
 
 static uint8_t byte_at(uint64_t id, bool up, uint64_t i)
@@ -363,7 +365,7 @@ static void make_stack(struct trio *t, const struct trio_params *p, unsigned int
 	static const char *const name[NSTACKS] = {"client", "proxy", "backend"};
 	struct sluice_stack_params sp = {.size = sizeof(sp),
 	    .name = name[i],
-	    .nsqueues = 1,
+	    .nsqueues = i == PROXY ? trio_squeues : 1,
 	    .max_connections = p->max_connections != 0 ? p->max_connections : 512,
 	    .seed = p->seed * 3 + i + 1,
 	    .tunables = p->tun[i]};
@@ -428,8 +430,8 @@ static void add_addresses(struct trio *t)
 
 void trio_start(struct trio *t, const struct trio_params *p, bool access_log)
 {
-	struct sluice_wire_params wp = {
-	    .size = sizeof(wp), .latency = 10000, .nqueues = {1, 1}, .depth = 16384};
+	struct sluice_wire_params wp = {.size = sizeof(wp), .latency = 10000, .depth = 16384};
+	uint16_t nsq = (uint16_t)trio_squeues;
 	struct proxy_params pp = {.seed = 5, .access_log = access_log};
 	struct sluice_driver front[2], back[2];
 	struct sluice_app app;
@@ -440,7 +442,9 @@ void trio_start(struct trio *t, const struct trio_params *p, bool access_log)
 	t->now = SLUICE_SEC(1);
 	for (unsigned int i = 0; i < NSTACKS; i++)
 		make_stack(t, p, i);
+	wp.nqueues[0] = 1, wp.nqueues[1] = nsq;
 	assert_int_equal(sluice_wire_create(&wp, front), 0);
+	wp.nqueues[0] = nsq, wp.nqueues[1] = 1;
 	assert_int_equal(sluice_wire_create(&wp, back), 0);
 	add_port(t, p, CLIENT, front[0], "net0");
 	add_port(t, p, PROXY, front[1], "in");
@@ -463,7 +467,7 @@ int trio_try_config(struct trio *t, const char *text, char err[256])
 
 	if (rc != 0)
 		return rc;
-	rc = proxy_apply(&t->proxy, c, err, 256);
+	rc = proxy_apply(&t->proxy, c, err, 256, NULL, NULL);
 	config_free(c);
 	return rc;
 }
@@ -481,12 +485,13 @@ static int poll_all(struct trio *t)
 {
 	int work = 0;
 
-	for (unsigned int i = 0; i < NSTACKS; i++) {
-		int rc = sluice_squeue_poll(sluice_squeue(t->st[i], 0), t->now, 0);
+	for (unsigned int i = 0; i < NSTACKS; i++)
+		for (unsigned int k = 0; k < sluice_stack_nsqueues(t->st[i]); k++) {
+			int rc = sluice_squeue_poll(sluice_squeue(t->st[i], k), t->now, 0);
 
-		assert_true(rc >= 0);
-		work += rc;
-	}
+			assert_true(rc >= 0);
+			work += rc;
+		}
 	return work;
 }
 
@@ -498,7 +503,8 @@ static bool step(struct trio *t, uint64_t end)
 	if (poll_all(t) > 0)
 		return true;
 	for (unsigned int i = 0; i < NSTACKS; i++)
-		next = RTE_MIN(next, sluice_squeue_next(sluice_squeue(t->st[i], 0)));
+		for (unsigned int k = 0; k < sluice_stack_nsqueues(t->st[i]); k++)
+			next = RTE_MIN(next, sluice_squeue_next(sluice_squeue(t->st[i], k)));
 	if (next <= t->now)
 		next = t->now + 1000;
 	if (next > end) {
@@ -536,24 +542,47 @@ uint32_t trio_mbufs(const struct trio *t)
 	return n;
 }
 
+static void is_quiet(const struct proxy *p)
+{
+	assert_int_equal(p->n.open, 0);
+	assert_true(TAILQ_EMPTY(&p->all));
+	assert_true(TAILQ_EMPTY(&p->stalled));
+	assert_true(TAILQ_EMPTY(&p->starved));
+	for (unsigned int i = 0; i < p->nlisteners; i++)
+		assert_int_equal(p->listener[i]->door->active, 0);
+}
+
+static void holds_nothing(const struct proxy *p)
+{
+	for (unsigned int i = 0; i < p->npools; i++)
+		for (unsigned int k = 0; k < p->pool[i]->nbackends; k++) {
+			assert_int_equal(p->pool[i]->backend[k]->share->active, 0);
+			assert_int_equal(p->pool[i]->backend[k]->share->refs, p->group->n);
+			assert_int_equal(p->pool[i]->backend[k]->refs, 1);
+		}
+}
+
+struct proxy_counters trio_n(const struct trio *t)
+{
+	struct proxy_counters n;
+
+	proxy_counters_get(&t->proxy, &n);
+	return n;
+}
+
 void trio_stop(struct trio *t)
 {
 	/* Half-open ends and TIME_WAIT take their time, stale SYNs of a lossy wire too. */
 	trio_run(t, SLUICE_SEC(400));
-	assert_int_equal(t->proxy.n.open, 0);
+	assert_int_equal(t->proxy.open, 0);
 	assert_int_equal(t->proxy.sources.n, 0);
-	assert_true(TAILQ_EMPTY(&t->proxy.all));
-	assert_true(TAILQ_EMPTY(&t->proxy.stalled));
-	assert_true(TAILQ_EMPTY(&t->proxy.starved));
-	for (unsigned int i = 0; i < t->proxy.nlisteners; i++)
-		assert_int_equal(t->proxy.listener[i]->active, 0);
-	proxy_stop(&t->proxy);
+	for (unsigned int i = 0; i < t->proxy.n; i++)
+		is_quiet(&t->proxy.of[i]);
+	for (unsigned int i = 0; i < t->proxy.n; i++)
+		proxy_stop(&t->proxy.of[i]);
 	trio_run(t, SLUICE_SEC(2));
-	for (unsigned int i = 0; i < t->proxy.npools; i++)
-		for (unsigned int k = 0; k < t->proxy.pool[i]->nbackends; k++) {
-			assert_int_equal(t->proxy.pool[i]->backend[k]->active, 0);
-			assert_int_equal(t->proxy.pool[i]->backend[k]->refs, 1);
-		}
+	for (unsigned int i = 0; i < t->proxy.n; i++)
+		holds_nothing(&t->proxy.of[i]);
 	for (unsigned int i = 0; i < 8; i++)
 		if (t->listener[i] != 0)
 			trio_backend_close(t, i);

@@ -22,8 +22,11 @@ enum {
 	NSTACKS
 };
 
+/** Squeues of the proxy's stack, 1 or more. */
+extern unsigned int trio_squeues;
+
 struct trio_params {
-	uint32_t max_connections; /* of each stack; 0: 512 */
+	uint32_t max_connections; /* of each squeue; 0: 512 */
 	uint32_t loss_ppm;        /* on each of the four ways */
 	const struct sluice_tunables *tun[NSTACKS];
 	uint64_t seed;
@@ -35,7 +38,7 @@ struct trio {
 	struct sluice_stack *st[NSTACKS];
 	struct rte_mempool *pool[NSTACKS];
 	uint64_t now;
-	struct proxy proxy;
+	struct proxy_group proxy;
 	struct peers clients, servers; /* all that live */
 	unsigned int nclients, nservers;
 	/* Clients that got all and both FINs, that did not; bytes got */
@@ -97,6 +100,8 @@ void trio_run(struct trio *t, uint64_t ns);
 bool trio_finish(struct trio *t, uint64_t ns);
 /** Everything must have come back: sessions, connections, timers, buffers. */
 void trio_stop(struct trio *t);
+/** Counters of the proxy. */
+struct proxy_counters trio_n(const struct trio *t);
 uint32_t trio_mbufs(const struct trio *t); /* of the proxy, in use */
 
 #endif
