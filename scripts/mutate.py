@@ -29,12 +29,13 @@ import time
 
 FILES = ["input", "output", "recovery", "rcvq", "options", "timewait", "half", "open", "timers",
          "rtt", "sendq"]
-TESTS = re.compile(r"^(unit_tcp_|unit_sock_|wire_|fuzz_|sim_)")
+TESTS = re.compile(r"^(unit_tcp_|unit_sock_|unit_hostile_|wire_|fuzz_|sim_)")
 LEFT_OUT = {"wire_selftest",       # tests the runner, not the library
             "wire_matrix",         # a million cells for each survivor
             "fuzz_ini", "fuzz_ip6",
             "unit_sock_attack",    # counts allocations of the library linked statically
             "unit_sock_threads",   # real time
+            "unit_hostile_pool", "unit_hostile_secrets",  # seconds for each survivor
             "unit_tcp_conntab",    # of a file that is not mutated; both are linked with parts
             "unit_tcp_cc"}
 SIM = ["--seeds", "1..100", "--jobs", "1"]  # instead of its own arguments

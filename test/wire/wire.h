@@ -156,6 +156,7 @@ struct wire_event {
 
 struct wire_config {
 	bool ipv6, eal; /* eal: reassembly has its tables in EAL's memory */
+	bool offload;   /* the port makes TCP checksums */
 	uint16_t mtu;
 	uint32_t isn, max_conns;
 	struct wire_opt peer[WIRE_OPTS]; /* options of a SYN of the peer that says nothing else */

@@ -9,6 +9,7 @@
 
 #include <rte_eal.h>
 
+#include "octets.h"
 #include "wire.h"
 
 const char *const wire_event_names[WIRE_NEVENTS] = {
@@ -25,20 +26,39 @@ const char *const wire_event_names[WIRE_NEVENTS] = {
 
 /* ---- the port ---- */
 
+/* What a port does that makes checksums: it needs the header lengths that it was told, and the sum
+ * of the pseudo-header in the field. */
+static const char *fill_in(const struct rte_mbuf *m, uint8_t *p, uint32_t len)
+{
+	uint32_t ip = p[0] >> 4 == 6 ? 40 : 20;
+	uint8_t *th = p + ip;
+
+	if (m->l2_len != 0 || m->l3_len != ip || len < ip + 20 || m->l4_len != (th[12] >> 4) * 4u)
+		return "the port was told wrong header lengths";
+	put16(th + 16, sum16_end(sum16(th, len - ip, 0)));
+	return NULL;
+}
+
 static void took(void *arg, struct rte_mbuf *m)
 {
 	static uint8_t pkt[65536];
 	struct wire_world *w = arg;
 	const uint8_t *p = rte_pktmbuf_read(m, 0, m->pkt_len, pkt);
 	struct wire_pkt *o = &w->out[w->nout];
-	const char *why;
+	const char *why = NULL;
 	char text[256];
 
 	if (p == NULL || w->nout == WIRE_OUT) {
 		w->broken = "more packets than can be kept";
 		return;
 	}
-	why = wire_capture(w, p, m->pkt_len, o);
+	if (m->ol_flags & RTE_MBUF_F_TX_TCP_CKSUM) {
+		memmove(pkt, p, m->pkt_len);
+		p = pkt;
+		why = fill_in(m, pkt, m->pkt_len);
+	}
+	if (why == NULL)
+		why = wire_capture(w, p, m->pkt_len, o);
 	if (why != NULL && w->broken == NULL)
 		w->broken = why;
 	w->nout++;
@@ -299,7 +319,8 @@ const char *wire_start(struct wire_world *w, const struct wire_config *cfg)
 	if (sluice_stack_create(&sp, &w->st, &why) != 0)
 		return why;
 	w->port = (struct sink){
-	    .info = {.caps = SLUICE_CAP_L3 | SLUICE_CAP_TX_MULTISEG | SLUICE_CAP_TX_INDIRECT,
+	    .info = {.caps = SLUICE_CAP_L3 | SLUICE_CAP_TX_MULTISEG | SLUICE_CAP_TX_INDIRECT |
+			     (w->cfg.offload ? SLUICE_CAP_TX_L4_CKSUM : 0),
 		.mtu = w->cfg.mtu},
 	    .took = took,
 	    .arg = w};

@@ -688,6 +688,60 @@ static void opens_and_loses_its_route(void **state)
 	finish(w);
 }
 
+/* A connection whose route goes keeps its data until there is a way again, or for as long as data
+ * may wait for an answer; the time begins when it could not be sent. */
+static void stands_without_a_route(void **state)
+{
+	for (int back = 0; back < 2; back++) {
+		struct sluice_tunables tun;
+		struct world *w;
+		struct sockaddr_in a = duo_addr4(1, 80);
+		char via[INET_ADDRSTRLEN];
+		struct sluice_txn *t;
+
+		sluice_tunables_default(&tun);
+		tun.tcp_abort_established = SLUICE_SEC(60);
+		w = start(&tun, NULL);
+		assert_int_equal(sluice_txn_begin(w->d.st[1], &t), 0);
+		assert_int_equal(sluice_addr_add(t, "wire0", "198.51.100.1/32", false), 0);
+		assert_int_equal(sluice_txn_commit(t, NULL), 0);
+		assert_non_null(inet_ntop(AF_INET, &a.sin_addr, via, sizeof(via)));
+		route(w, "198.51.100.0/24", via);
+		duo_run(&w->d, SLUICE_SEC(5)); /* the address is nobody else's */
+		a.sin_addr.s_addr = 0;
+		open_end(w, &w->l, 1);
+		assert_int_equal(sluice_bind(w->l.st, w->l.c, (struct sockaddr *)&a, sizeof(a)), 0);
+		assert_int_equal(sluice_listen(w->l.st, w->l.c, 8), 0);
+		w->l.next_eager = &w->s;
+		a.sin_addr.s_addr = htonl(0xc6336401);
+		open_end(w, &w->c, 0);
+		assert_int_equal(
+		    sluice_connect(w->c.st, w->c.c, (struct sockaddr *)&a, sizeof(a), NULL),
+		    -EINPROGRESS);
+		assert_true(duo_until(&w->d, &w->s.up, SLUICE_SEC(3)));
+		assert_int_equal(sluice_accept(w->s.st, w->l.c, w->s.c), 0);
+		route(w, "198.51.100.0/24", NULL);
+		duo_run(&w->d, SLUICE_SEC(100)); /* nothing waits: no time begins */
+		put(&w->c, "is there a way?");
+		duo_run(&w->d, SLUICE_SEC(50));
+		assert_false(w->c.gone);
+		if (back) {
+			route(w, "198.51.100.0/24", via);
+			duo_run(&w->d, SLUICE_SEC(60));
+			assert_false(w->c.gone);
+			assert_int_equal(w->s.ngot, strlen("is there a way?"));
+		} else {
+			duo_run(&w->d, SLUICE_SEC(75)); /* seen when the next try fails */
+			assert_true(w->c.gone);
+			assert_int_equal(w->c.err, ENETUNREACH);
+		}
+		close_end(&w->c);
+		(void)sluice_abort(w->s.st, w->s.c);
+		close_end(&w->l);
+		finish(w);
+	}
+}
+
 static void talks_to_itself(void **state)
 {
 	struct world *w = start(NULL, NULL);
@@ -789,6 +843,7 @@ int main(void)
 	    cmocka_unit_test(peer_goes_silent),
 	    cmocka_unit_test(opens_to_no_neighbour),
 	    cmocka_unit_test(opens_and_loses_its_route),
+	    cmocka_unit_test(stands_without_a_route),
 	    cmocka_unit_test(talks_to_itself),
 	    cmocka_unit_test(ten_thousand_wait_for_a_neighbour),
 	};
