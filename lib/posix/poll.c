@@ -500,9 +500,10 @@ static int ep_wait(
 {
 	uint64_t deadline = timeout < 0 ? UINT64_MAX : sl_wq_deadline(SLUICE_MS((uint64_t)timeout));
 	bool wait = timeout != 0 && !sl_thread_polls();
-	uint32_t seq = sl_wq_enter(&ep->wq);
+	uint32_t seq = wait ? sl_wq_enter(&ep->wq) : 0;
 	int n = 0, rc = 0;
 
+	/* Who only looks is no sleeper: for it nobody is woken, and `wake` is called. */
 	for (;;) {
 		if (!(atomic_load(&ep->life) & SL_SO_OPEN)) {
 			n = -EBADF;
@@ -525,7 +526,8 @@ static int ep_wait(
 		}
 		seq = atomic_load(&ep->wq.seq);
 	}
-	sl_wq_leave(&ep->wq);
+	if (wait)
+		sl_wq_leave(&ep->wq);
 	return n;
 }
 
@@ -549,6 +551,47 @@ int sluice_so_epoll_wait(
 
 /* ---- poll ---- */
 
+/* Would epoll_wait report something? What does not hold any more leaves the list, as it would there. */
+static bool ep_ready(struct sluice_stack *st, struct sl_ep *ep)
+{
+	struct sl_watch *w;
+	bool found = false;
+
+	if (pthread_mutex_trylock(&ep->lock) != 0) {
+		if (sl_thread_polls())
+			return false;
+		pthread_mutex_lock(&ep->lock);
+	}
+	while (!found && (w = ready_pop(st, ep)) != NULL) {
+		struct sl_so *so = sl_so_get(st, (int)w->so - 1);
+
+		if (so == NULL)
+			continue;
+		found = wants(w, sl_so_events(so));
+		sl_so_put(so);
+		if (!found || (atomic_fetch_or(&w->flags, SL_WATCH_QUEUED) & SL_WATCH_QUEUED) != 0)
+			continue;
+		atomic_store_explicit(&w->ready_next, ep->ready_head, memory_order_relaxed);
+		if (ep->ready_head == 0)
+			ep->ready_tail = w->idx;
+		ep->ready_head = w->idx;
+	}
+	pthread_mutex_unlock(&ep->lock);
+	return found;
+}
+
+static uint32_t ep_events(struct sluice_stack *st, int fd)
+{
+	struct sl_ep *ep = ep_get(st, fd);
+	bool found;
+
+	if (ep == NULL)
+		return POLLNVAL;
+	found = ep_ready(st, ep);
+	ep_put(st, ep);
+	return found ? EPOLLIN | EPOLLRDNORM : 0;
+}
+
 /* What holds now; returns how many have something. */
 static int poll_look(struct sluice_stack *st, struct pollfd *fds, nfds_t n)
 {
@@ -563,6 +606,10 @@ static int poll_look(struct sluice_stack *st, struct pollfd *fds, nfds_t n)
 		so = sl_so_get(st, fds[i].fd);
 		if (so == NULL) {
 			fds[i].revents = POLLNVAL;
+			if (fds[i].fd & SL_EP_FD)
+				fds[i].revents =
+				    (short)(ep_events(st, fds[i].fd) &
+					    ((uint32_t)(uint16_t)fds[i].events | POLLNVAL));
 		} else {
 			fds[i].revents = (short)(sl_so_events(so) &
 						 ((uint32_t)(uint16_t)fds[i].events | EV_ALWAYS));

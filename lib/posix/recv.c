@@ -182,10 +182,10 @@ static uint64_t before_urgent(struct sl_so *so)
 /* Where a reader must stop now. Passes over an urgent byte that is next, unless it is inline. */
 static uint64_t readable(struct sl_so *so, uint64_t copied)
 {
-	uint64_t have, stop;
+	/* Counted first: what the squeue pushes between the two is there and not counted yet. */
+	uint64_t have = sl_so_rx_bytes(so), stop;
 
 	refill(so);
-	have = sl_so_rx_bytes(so);
 	stop = before_urgent(so);
 	if (SL_LIKELY(stop == UINT64_MAX))
 		return have;
@@ -338,16 +338,17 @@ static ssize_t recv_wait(struct sl_so *so, struct request *r)
 static ssize_t recv_oob(struct sl_so *so, const struct request *r)
 {
 	struct place p;
-	uint64_t n;
+	uint64_t have, n;
 	ssize_t rc = -EINVAL;
 
 	if (!lock(so))
 		return -EAGAIN;
+	have = sl_so_rx_bytes(so); /* counted before it is taken, as in readable */
 	refill(so);
 	n = before_urgent(so);
 	if (n != UINT64_MAX && !(sl_so_state(so) & SL_SO_OOBINLINE)) {
 		rc = -EAGAIN; /* announced, not here yet */
-		if (n < sl_so_rx_bytes(so)) {
+		if (n < have) {
 			for (p = first_place(so); n >= p.m->data_len - p.off;) {
 				n -= p.m->data_len - p.off;
 				step(&p);

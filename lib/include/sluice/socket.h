@@ -97,7 +97,8 @@ SLUICE_API int sluice_so_fcntl(struct sluice_stack *st, int fd, int cmd, int arg
  * int. Else -ENOTTY. */
 SLUICE_API int sluice_so_ioctl(struct sluice_stack *st, int fd, unsigned long request, int *arg);
 
-/** As poll(2), over descriptors of the stack (sockets only); timeout in ms, -1 for ever. */
+/** As poll(2), over descriptors of the stack; timeout in ms, -1 for ever. Of an epoll instance it
+ * says whether epoll_wait would report something; that becoming true does not end a wait. */
 SLUICE_API int sluice_so_poll(struct sluice_stack *st, struct pollfd *fds, nfds_t n, int timeout);
 
 /** An epoll instance: a descriptor of its own kind, only for the three calls below and close. */
