@@ -27,7 +27,8 @@ cli=$prefix-c
 link=
 tmp=
 # What may run in our namespaces.
-programs=(xfer sluice-httpd sluice-testtcp sluice-proxy curl wrk nginx openssl python3 dumpcap ping)
+programs=(xfer sluice-httpd sluice-testtcp sluice-proxy curl wrk nginx openssl python3 dumpcap ping calls iperf3
+	redis-server redis-benchmark redis-cli)
 
 skip() {
 	echo "skipped: $*"
