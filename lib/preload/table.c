@@ -182,6 +182,7 @@ void slp_table_child(void)
 			continue;
 		atomic_store(&table[fd], NULL);
 		(void)slp_real()->close(fd);
+		slp_put(f);
 	}
 }
 
