@@ -35,6 +35,7 @@ enum opt_id {
 	ID_MAXSEG,
 	ID_TTL,
 	ID_TOS,
+	ID_REUSEPORT,
 	ID_V6ONLY
 };
 
@@ -68,6 +69,8 @@ static int get_stored(struct sluice_squeue *sq, struct sl_conn *c, int id)
 		return (int)SL_CONN_TUN(sq, c, ip_ttl, ttl);
 	case ID_TOS:
 		return c->opt != NULL ? c->opt->tos : 0;
+	case ID_REUSEPORT:
+		return c->opt != NULL && c->opt->reuseport;
 	default:
 		return c->opt != NULL && c->opt->v6only;
 	}
@@ -108,6 +111,9 @@ static int set_stored(struct sluice_squeue *sq, struct sl_conn *c, int id, int v
 		break;
 	case ID_TOS:
 		o->tos = c->flow.tos = (uint8_t)(v & ~3); /* the ECN bits are TCP's */
+		break;
+	case ID_REUSEPORT: /* counts when it binds */
+		o->reuseport = v != 0;
 		break;
 	default:
 		if (c->state != SLUICE_IDLE || sl_conn_door(sq, c)->pub.family != AF_INET6)
@@ -211,6 +217,7 @@ static const struct opt_row table[] = {
     {SOL_SOCKET, SO_ACCEPTCONN, OPT_INT, 0, 0, get_const, NULL, SO_ACCEPTCONN},
     {SOL_SOCKET, SO_ERROR, OPT_INT, 0, 0, get_error, NULL, 0},
     {SOL_SOCKET, SO_REUSEADDR, OPT_INT, 0, INT_MAX_, get_const, set_ignored, SO_REUSEADDR},
+    {SOL_SOCKET, SO_REUSEPORT, OPT_INT, 0, INT_MAX_, get_stored, set_stored, ID_REUSEPORT},
     {SOL_SOCKET, SO_KEEPALIVE, OPT_INT, 0, INT_MAX_, get_flag, set_flag, SL_C_KEEPALIVE},
     {SOL_SOCKET, SO_OOBINLINE, OPT_INT, 0, INT_MAX_, get_flag, set_flag, SL_C_OOBINLINE},
     {SOL_SOCKET, SO_SNDBUF, OPT_INT, 2048, 1 << 30, get_buf, set_buf, 0},

@@ -8,6 +8,10 @@
  * Ephemeral ports of connects do not come here: a port is free for a connect when the four-tuple
  * is, which only the squeue's own table knows, and port choices of different squeues are disjoint
  * because they must steer home.
+ *
+ * SO_REUSEPORT: bindings that all ask for it may share address and port. It is there for listeners,
+ * among which each tuple has its own (listen.c); a port that is shared is not one to connect from,
+ * as nobody could see on one squeue that the same tuple is taken on another.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -23,6 +27,7 @@ struct sl_binding {
 	uint32_t vrf;
 	uint16_t port;     /* network order */
 	bool v4, v6;       /* families it covers */
+	bool share;        /* SO_REUSEPORT */
 	_Atomic bool dead; /* given back: freed by the next who holds the mutex and passes by */
 };
 
@@ -64,8 +69,9 @@ static bool conflicts(const struct sl_binding *a, const struct sl_binding *b)
 	return sl_addr_any(&a->addr) || sl_addr_any(&b->addr) || sl_addr_eq(&a->addr, &b->addr);
 }
 
-/* Also sweeps the bucket. Under the mutex. */
-static bool taken(struct sl_tcp_master *m, const struct sl_binding *want)
+/* Does a binding stand in the way of this one? One that shares, too, unless `alone`. Also sweeps the
+ * bucket. Under the mutex. */
+static bool taken(struct sl_tcp_master *m, const struct sl_binding *want, bool alone)
 {
 	struct sl_binding **p = bucket_of(m, want->port);
 
@@ -79,7 +85,7 @@ static bool taken(struct sl_tcp_master *m, const struct sl_binding *want)
 			free(b);
 			continue;
 		}
-		if (conflicts(b, want))
+		if (b != want && conflicts(b, want) && (alone || !b->share || !want->share))
 			return true;
 		p = &b->next;
 	}
@@ -95,7 +101,7 @@ static int pick_free(struct sluice_squeue *sq, struct sl_tcp_master *m, struct s
 
 	for (uint32_t i = 0; i < n; i++) {
 		b->port = htons((uint16_t)(lo + (start + i) % n));
-		if (!taken(m, b))
+		if (!taken(m, b, true))
 			return 0;
 	}
 	SL_COUNT(sq, tcp_ports_exhausted);
@@ -147,6 +153,7 @@ int sl_tcp_do_bind(
 	b->addr = *a;
 	b->vrf = c->key.vrf;
 	b->port = port;
+	b->share = c->opt != NULL && c->opt->reuseport;
 	families(sq, c, a, b);
 	if (pthread_mutex_trylock(&sq->stack->lock) != 0) {
 		free(b);
@@ -154,7 +161,7 @@ int sl_tcp_do_bind(
 	}
 	if (port == 0)
 		rc = pick_free(sq, m, b);
-	else if (taken(m, b))
+	else if (taken(m, b, false))
 		rc = -EADDRINUSE;
 	if (rc == 0) {
 		b->next = *bucket_of(m, b->port);
@@ -172,6 +179,19 @@ int sl_tcp_do_bind(
 	sl_conn_state(sq, c, SLUICE_BOUND);
 	sl_conn_publish(sq, c);
 	return 0;
+}
+
+int sl_tcp_port_shared(struct sluice_squeue *sq, const struct sl_conn *c)
+{
+	int rc;
+
+	if (!(c->flags & SL_C_BOUND_PORT) || !c->binding->share)
+		return 0;
+	if (pthread_mutex_trylock(&sq->stack->lock) != 0)
+		return -EAGAIN;
+	rc = taken(sq->stack->tcp_master, c->binding, true) ? -EADDRINUSE : 0;
+	pthread_mutex_unlock(&sq->stack->lock);
+	return rc;
 }
 
 void sl_tcp_do_unbind(struct sluice_squeue *sq, struct sl_conn *c)

@@ -716,7 +716,7 @@ void sl_conn_segment(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg 
 static void no_connection(struct sluice_squeue *sq, struct sl_seg *seg)
 {
 	const struct sl_key *k = &seg->pkt->key;
-	struct sl_group *g = sl_listener_find(sq, k->vrf, &k->laddr, k->lport);
+	struct sl_group *g = sl_listener_find(sq, k);
 
 	if (sl_ip_is_broadcast(sq, k->vrf, &k->raddr)) { /* MUST-63; nor is it answered */
 		SL_COUNT(sq, ip_in_bad_src);

@@ -8,6 +8,11 @@
  * taken first; then shards are installed by entries that cannot fail. Closing goes the same way
  * back: each squeue drops its shard, half-open entries and unaccepted eagers and reports home; the
  * last report ends the listener.
+ *
+ * Several groups may have one address and port (SO_REUSEPORT). A SYN's tuple then draws a number with
+ * each of them, and the highest has it: on every squeue the same, and one that joins or leaves takes
+ * tuples from, or gives them to, the others alike without changing what any two others share. What is
+ * half-open or established holds its own group and is not asked again.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -24,22 +29,37 @@ static bool group_covers(const struct sl_group *g, const struct sluice_addr *a)
 	return sl_addr_is4(a) ? !g->is6 || !g->v6only : g->is6;
 }
 
-struct sl_group *sl_listener_find(
-    struct sluice_squeue *sq, uint32_t vrf, const struct sluice_addr *laddr, uint16_t lport)
+/* The number that a tuple draws with a group (rendezvous hashing). */
+static uint64_t draw(const struct sl_group *g, uint64_t hash)
+{
+	uint64_t x = (hash ^ g->salt) * 0x9e3779b97f4a7c15ull;
+
+	x = (x ^ x >> 32) * 0xd6e8feb86659fd93ull;
+	return x ^ x >> 32;
+}
+
+struct sl_group *sl_listener_find(struct sluice_squeue *sq, const struct sl_key *key)
 {
 	struct sl_tcp *t = sl_tcp_of(sq);
-	struct sl_group *any = NULL;
+	struct sl_group *best = NULL;
+	uint64_t hash = 0;
 
 	for (uint32_t i = 0; i < t->nlisteners; i++) {
 		struct sl_group *g = t->listeners[i];
+		bool exact = !sl_addr_any(&g->addr); /* the better match */
 
-		if (g->port != lport || g->vrf != vrf || !group_covers(g, laddr))
+		if (g->port != key->lport || g->vrf != key->vrf || !group_covers(g, &key->laddr))
 			continue;
-		if (!sl_addr_any(&g->addr))
-			return g; /* the exact address is the better match */
-		any = g;
+		if (best != NULL && exact == !sl_addr_any(&best->addr)) {
+			if (hash == 0)
+				hash = sl_conntab_hash(&t->tab, key);
+			if (draw(g, hash) > draw(best, hash))
+				best = g;
+		} else if (best == NULL || exact) {
+			best = g;
+		}
 	}
-	return any;
+	return best;
 }
 
 int64_t sl_listen_add(struct sluice_squeue *sq, struct sl_group *g)
@@ -156,6 +176,7 @@ static struct sl_group *group_new(struct sluice_squeue *sq, struct sl_conn *c, u
 		return NULL;
 	g->st = sq->stack;
 	g->handle = sl_conn_handle(sq, c);
+	g->salt = sl_siphash13(&sq->stack->secret_table, &g->handle, sizeof(g->handle));
 	g->addr = c->key.laddr;
 	g->port = c->key.lport;
 	g->vrf = c->key.vrf;

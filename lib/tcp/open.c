@@ -418,6 +418,8 @@ int sl_tcp_do_connect(struct sluice_squeue *sq, struct sl_conn *c, const struct 
 	if (rc == 0)
 		rc = set_local(sq, c);
 	if (rc == 0)
+		rc = sl_tcp_port_shared(sq, c);
+	if (rc == 0)
 		rc = sl_conn_insert(sq, c);
 	if (rc == 0 && sq->stack->nsq > 1 && c->state == SLUICE_BOUND) {
 		rc = fwd_begin(sq, c);

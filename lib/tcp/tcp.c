@@ -366,6 +366,7 @@ void sl_conn_to_group(const struct sl_conn *c, struct sl_group *g)
 	if (c->opt != NULL)
 		g->opt = *c->opt;
 	g->opt.src_count = 0;
+	g->opt.reuseport = false; /* of a binding: eagers have none, and need no options for it */
 	g->opt.fwd_slot = 0;
 	g->sndbuf = c->sndbuf;
 	g->rcvbuf = c->rcvbuf;

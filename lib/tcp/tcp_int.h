@@ -317,6 +317,7 @@ struct sl_tw {
 struct sl_group {
 	struct sluice_stack *st;
 	sluice_conn_t handle;    /* the listening connection, on its birth squeue */
+	uint64_t salt;           /* of its draws with tuples */
 	struct sluice_addr addr; /* any: all */
 	uint16_t port;
 	uint32_t vrf;
@@ -547,8 +548,8 @@ bool sl_rcv_fin_ready(const struct sl_conn *c);
 void sl_rcv_check(const struct sl_conn *c); /* counters equal recomputation */
 
 /* ==== listen.c, half.c: groups, SYN cache ==== */
-struct sl_group *sl_listener_find(
-    struct sluice_squeue *sq, uint32_t vrf, const struct sluice_addr *laddr, uint16_t lport);
+/** The listener of a SYN with this key, NULL: none. */
+struct sl_group *sl_listener_find(struct sluice_squeue *sq, const struct sl_key *key);
 void sl_half_syn(struct sluice_squeue *sq, struct sl_group *g, struct sl_seg *seg,
     const uint32_t
 	*iss_min); /* a SYN for a listener; iss_min: beyond an old incarnation, or NULL */
@@ -573,6 +574,8 @@ void sl_tcp_master_destroy(struct sluice_stack *st);
 int sl_tcp_do_bind(
     struct sluice_squeue *sq, struct sl_conn *c, const struct sluice_addr *a, uint16_t port);
 void sl_tcp_do_unbind(struct sluice_squeue *sq, struct sl_conn *c);
+/** -EADDRINUSE: others have the bound port too (SO_REUSEPORT); -EAGAIN as bind; else 0. */
+int sl_tcp_port_shared(struct sluice_squeue *sq, const struct sl_conn *c);
 /** RFC 6056 algorithm 3 (keyed hash + perturbation), only ports that steer home; fills key.lport.
  * -EADDRNOTAVAIL. */
 int sl_tcp_pick_port(struct sluice_squeue *sq, struct sl_conn *c);

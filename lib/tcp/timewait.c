@@ -206,12 +206,10 @@ static bool syn_is_newer(bool ts, uint32_t ts_recent, uint32_t rcv_nxt, const st
 static struct sl_group *reopens(struct sluice_squeue *sq, const struct sl_seg *seg, bool ts,
     uint32_t ts_recent, uint32_t rcv_nxt)
 {
-	const struct sl_key *k = &seg->pkt->key;
-
 	if ((seg->flags & (SL_TH_SYN | SL_TH_ACK | SL_TH_RST)) != SL_TH_SYN ||
 	    !syn_is_newer(ts, ts_recent, rcv_nxt, seg))
 		return NULL;
-	return sl_listener_find(sq, k->vrf, &k->laddr, k->lport);
+	return sl_listener_find(sq, &seg->pkt->key);
 }
 
 /* The old incarnation is out of the way. snd_nxt: of its own numbers; the new ones begin beyond any

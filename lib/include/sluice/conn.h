@@ -121,7 +121,9 @@ SLUICE_API int sluice_accept(struct sluice_stack *st, sluice_conn_t listener, sl
  * sa NULL: unbind (below LISTEN only, else -EINVAL; IDLE -EINVAL). -EINVAL already bound or wrong
  * length, -EAFNOSUPPORT, -EADDRNOTAVAIL (not local; v4-mapped on a v6-only connection; no ephemeral
  * port left), -EACCES, -EADDRINUSE; -EAGAIN on a squeue while a control thread changes the bind
- * table.
+ * table. SO_REUSEPORT, set before on all that bind it, lets several listeners have one address and port:
+ * each tuple has one of them, and keeps it while that one listens. Connecting from a port that others
+ * have too is -EADDRINUSE.
  */
 SLUICE_API int sluice_bind(
     struct sluice_stack *st, sluice_conn_t c, const struct sockaddr *sa, socklen_t len);

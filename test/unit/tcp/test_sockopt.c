@@ -32,6 +32,7 @@ static const struct {
     {SOL_SOCKET, SO_KEEPALIVE, 0, 1, 1, -1, 0},
     {SOL_SOCKET, SO_OOBINLINE, 0, 7, 1, -1, 0},
     {SOL_SOCKET, SO_REUSEADDR, 1, 0, 1, -1, 0},
+    {SOL_SOCKET, SO_REUSEPORT, 0, 1, 1, -1, 0},
     {SOL_SOCKET, SO_SNDBUF, 1048576, 4096, 4096, 2047, (1 << 30) + 1},
     {SOL_SOCKET, SO_RCVBUF, 1048576, 4096, 4096, 2047, (1 << 30) + 1},
     {IPPROTO_TCP, TCP_NODELAY, 0, 1, 1, 0, 0},
