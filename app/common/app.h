@@ -89,9 +89,26 @@ int app_stack_up(const struct app_stack_params *p, struct app_stack *out);
  * own (after a message). */
 int app_stack_down(struct app_stack *s);
 
+/** Take also a port over the interface of the machine's default route. */
+extern bool app_force;
+/** The interface's name if a default route (main table, IPv4 or IPv6) leads there, else NULL. */
+const char *app_default_route(unsigned int ifindex, char name[16]);
+
+/** The kernel beside us on a port: the exception port (a DPDK port), and whose packets are whose. */
+struct app_kernel {
+	int port; /* -1: none */
+	struct sluice_kernel_rule rule[SLUICE_KERNEL_RULES];
+	unsigned int nrules;
+};
+/** "RULE, RULE": 0, or -EINVAL after a message. */
+int app_kernel_rules(struct app_kernel *k, const char *text);
+
 /** Set up ethdev port_id with rx_pool memory of its own and add it. Returns the port's number or
  * -errno after a message. */
 int app_ethdev_add(struct app_stack *s, struct sluice_ethdev_params *p);
+/** The same with the kernel on it, unless k is NULL or has no port. */
+int app_ethdev_share(
+    struct app_stack *s, struct sluice_ethdev_params *p, const struct app_kernel *k);
 
 struct app_net {
 	const char *ifname;

@@ -80,6 +80,9 @@ static int parse_shared(struct app_options *o, int opt, char *text, int argc, ch
 		return parse_idle(text, &o->idle);
 	case APP_OPT_TUNABLE:
 		return push_word(o->tunable, &o->ntunable, text);
+	case APP_OPT_FORCE:
+		app_force = true;
+		return 0;
 	case APP_OPT_VERBOSE:
 		app_log_level = 7;
 		return 0;

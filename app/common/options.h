@@ -35,6 +35,7 @@ enum app_opt {
 	APP_OPT_OFFLOAD,
 	APP_OPT_IDLE,
 	APP_OPT_TUNABLE,
+	APP_OPT_FORCE,
 	APP_OPT_VERBOSE,
 	APP_OPT_OWN
 };
@@ -52,6 +53,7 @@ enum app_opt {
 	{"offload", required_argument, NULL, APP_OPT_OFFLOAD}, \
 	{"idle", required_argument, NULL, APP_OPT_IDLE}, \
 	{"tunable", required_argument, NULL, APP_OPT_TUNABLE}, \
+	{"force", no_argument, NULL, APP_OPT_FORCE}, \
 	{"verbose", no_argument, NULL, APP_OPT_VERBOSE}
 /* clang-format on */
 

@@ -156,10 +156,31 @@ int app_stack_down(struct app_stack *s)
 	return rc;
 }
 
-int app_ethdev_add(struct app_stack *s, struct sluice_ethdev_params *p)
+int app_kernel_rules(struct app_kernel *k, const char *text)
 {
-	struct sluice_driver d;
-	char what[16];
+	char word[128];
+
+	for (const char *end; *text != '\0'; text = *end != '\0' ? end + 1 : end) {
+		end = text + strcspn(text, ",");
+		snprintf(word, sizeof(word), "%.*s", (int)(end - text), text);
+		if ((size_t)(end - text) >= sizeof(word) || k->nrules == SLUICE_KERNEL_RULES ||
+		    sluice_kernel_rule_parse(word, &k->rule[k->nrules]) != 0) {
+			app_err("\"%s\" is no rule: stack|kernel any|tcp|udp|icmp|NUMBER "
+				"[ADDRESS[/LEN]] [PORT[-PORT]]",
+			    word);
+			return -EINVAL;
+		}
+		k->nrules++;
+	}
+	return 0;
+}
+
+/* A port, ready. The pool of its own for receive: held data can never keep headers, hence ACKs, from
+ * being built. */
+static int make_ethdev(struct app_stack *s, struct sluice_ethdev_params *p, struct sluice_driver *d)
+{
+	struct rte_eth_dev_info info;
+	char what[16], name[16];
 	unsigned int n;
 	uint16_t room;
 	int rc;
@@ -169,8 +190,13 @@ int app_ethdev_add(struct app_stack *s, struct sluice_ethdev_params *p)
 		    p->port_id, rte_eth_dev_count_avail());
 		return -ENODEV;
 	}
-	/* A pool of its own for receive: held data can never keep headers, hence ACKs, from being
-	 * built. */
+	if (!app_force && rte_eth_dev_info_get(p->port_id, &info) == 0 &&
+	    app_default_route(info.if_index, name) != NULL) {
+		app_err("port %u is %s, where the default route leads: the machine may become "
+			"unreachable. --force takes it all the same",
+		    p->port_id, name);
+		return -EPERM;
+	}
 	n = (unsigned int)p->nqueues * ((p->rxd != 0 ? p->rxd : 1024) + 512u) + 8192;
 	n = RTE_MAX(n, s->rx_mbufs);
 	room = RTE_MBUF_DEFAULT_BUF_SIZE;
@@ -182,11 +208,51 @@ int app_ethdev_add(struct app_stack *s, struct sluice_ethdev_params *p)
 	if (p->rx_pool == NULL)
 		return -ENOMEM;
 	s->rx_pool[s->rx_pool[0] != NULL] = p->rx_pool;
-	rc = sluice_ethdev_create(p, &d);
-	if (rc != 0) {
+	rc = sluice_ethdev_create(p, d);
+	if (rc != 0)
 		app_err("port %u: %s", p->port_id, strerror(-rc));
-		return rc;
+	return rc;
+}
+
+/* The exception port, and the two as one. On failure the port is gone. */
+static int share_ethdev(struct app_stack *s, const struct sluice_ethdev_params *p,
+    const struct app_kernel *k, struct sluice_driver *d)
+{
+	struct sluice_kernel_params kp = {
+	    .size = sizeof(kp), .lower = *d, .rules = k->rule, .nrules = k->nrules};
+	struct sluice_ethdev_params ep = *p;
+	int rc;
+
+	ep.port_id = (uint16_t)k->port;
+	rc = make_ethdev(s, &ep, &kp.except);
+	if (rc == 0) {
+		rc = sluice_kernel_create(&kp, d);
+		if (rc != 0) {
+			app_err("port %u cannot be shared with the kernel through port %d: %s",
+			    p->port_id, k->port, strerror(-rc));
+			kp.except.ops->destroy(kp.except.ctx);
+		}
 	}
+	if (rc != 0)
+		kp.lower.ops->destroy(kp.lower.ctx);
+	return rc;
+}
+
+int app_ethdev_add(struct app_stack *s, struct sluice_ethdev_params *p)
+{
+	return app_ethdev_share(s, p, NULL);
+}
+
+int app_ethdev_share(
+    struct app_stack *s, struct sluice_ethdev_params *p, const struct app_kernel *k)
+{
+	struct sluice_driver d;
+	int rc = make_ethdev(s, p, &d);
+
+	if (rc == 0 && k != NULL && k->port >= 0)
+		rc = share_ethdev(s, p, k, &d);
+	if (rc != 0)
+		return rc;
 	rc = sluice_port_add(s->st, d);
 	if (rc < 0) {
 		app_err("port %u: cannot be added: %s", p->port_id, strerror(-rc));

@@ -74,6 +74,7 @@ static void usage(FILE *f, bool full)
 	    "  --idle spin|yield|sleep  what an idle lcore does (default: sleep)\n"
 	    "  --stats SECS         print a line this often (default: 0, never)\n"
 	    "  --tunable NAME=VALUE set a tunable of the stack; may be repeated\n"
+	    "  --force              take also a port over the interface of the default route\n"
 	    "  --verbose            show the stack's log down to debug level\n"
 	    "  --help               this text\n"
 	    "\nExample, on a network interface of Linux by AF_PACKET:\n"

@@ -54,6 +54,7 @@ static void usage(FILE *f, bool full)
 	    "  --idle spin|yield|sleep  what an idle lcore does (default: sleep)\n"
 	    "  --tunable NAME=VALUE set a tunable of the stack; up to 64 times; a file with the "
 	    "stack's sections sets them all\n"
+	    "  --force              take also a port over the interface of the default route\n"
 	    "  --verbose            show the stack's log down to debug level\n"
 	    "  --help               this text\n"
 	    "\nSections of the configuration file and their entries:\n");

@@ -346,6 +346,7 @@ int main(int argc, char **argv)
 	}
 	if (cfg.verbose)
 		app_log_level = 7;
+	app_force = cfg.force;
 	r.argc = argc;
 	r.argv = words;
 	app_signals();

@@ -116,6 +116,13 @@ static const struct row rows[] = {
     {"txd", T_U64, AT(txd), 32, 32768, "N", "transmit descriptors (default: 1024)"},
     {"burst", T_U64, AT(burst), 1, 256, "N",
 	"packets asked of a driver at once (tunable squeue.rx_burst)"},
+    {"kernel", T_U64, AT(kernel_port), 0, 1023, "PORT",
+	"the port is shared with the kernel, whose device is behind this DPDK port "
+	"(doc/kernel.md)"},
+    {"kernel-rules", T_TEXT, AT(kernel_rules), 0, 0, "RULE,...",
+	"whose packets are whose (default: TCP to our addresses' ports is the stack's)"},
+    {"force", T_FLAG, AT(force), 0, 0, NULL,
+	"take also a port over the interface of the machine's default route"},
     {"mtu", T_U64, AT(mtu), 576, 65535, "N", "MTU (default: the port's, wire 1500)"},
     {"mbufs", T_SIZE, AT(mbufs), 512, 1 << 24, "N",
 	"data buffers of each stack; headers twice (default: 16384)"},
@@ -364,6 +371,8 @@ static int check(struct config *c, char *err, size_t len)
 		why = "--servers has more ports than can be listened on (1024)";
 	else if (port && opts_given(c, "checksum") && !c->checksum)
 		why = "--checksum off is for --link wire only";
+	else if (opts_given(c, "kernel") && (!port || c->role == ROLE_BOTH))
+		why = "--kernel shares one port: --link port, and not --role both";
 	else if (c->rxq != 0 && c->txq != 0 && c->rxq != c->txq)
 		why = "--rxq and --txq must be the same: queues come in pairs";
 	else if (c->stack == STACK_KERNEL && c->ntunable != 0)

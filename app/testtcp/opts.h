@@ -48,11 +48,11 @@ enum {
 struct config {
 	uint64_t role, link, stack, idle, close, close_with, proto;
 	const char *engine, *clients_text, *servers_text, *local_text, *peer_text, *size_text,
-	    *gateway, *json, *ports_text, *path;
+	    *gateway, *json, *ports_text, *path, *kernel_rules;
 	const char *side_gateway[2], *side_vlan[2];
 	uint64_t connections, active, depth, rate, ramp, duration, warmup, opening;
-	uint64_t rxq, txq, rxd, txd, burst, mtu, port, vrf, prefix, mbufs;
-	bool checksum, offload, tso, verify, nat, verbose, interactive;
+	uint64_t rxq, txq, rxd, txd, burst, mtu, port, vrf, prefix, mbufs, kernel_port;
+	bool checksum, offload, tso, verify, nat, verbose, interactive, force;
 	const char *tunable[MAX_TUNABLES];
 	unsigned int ntunable;
 	/* made of the texts and of what was not given */

@@ -326,6 +326,29 @@ static int addresses(struct endpoint *ep)
 	return app_net_up(&ep->stack, &net);
 }
 
+/* With the kernel on it, when that was asked for: without rules of the user's, TCP to the ports that
+ * we listen on or connect from is ours. */
+static int share_port(struct endpoint *ep, struct sluice_ethdev_params *p)
+{
+	const struct config *cfg = ep->cfg;
+	const struct app_span *own = &ep->own;
+	struct app_kernel k = {.port = -1};
+
+	if (!opts_given(cfg, "kernel"))
+		return app_ethdev_add(&ep->stack, p);
+	k.port = (int)cfg->kernel_port;
+	if (cfg->kernel_rules != NULL) {
+		if (app_kernel_rules(&k, cfg->kernel_rules) != 0)
+			return -EINVAL;
+	} else {
+		k.nrules = 1;
+		k.rule[0] = (struct sluice_kernel_rule){.proto = IPPROTO_TCP,
+		    .port_first = own->port[0] != 0 ? own->port[0] : 32768,
+		    .port_last = own->port[0] != 0 ? own->port[1] : 65535};
+	}
+	return app_ethdev_share(&ep->stack, p, &k);
+}
+
 static int add_port(struct endpoint *ep)
 {
 	const struct config *cfg = ep->cfg;
@@ -339,7 +362,7 @@ static int add_port(struct endpoint *ep)
 	    .port_id = (uint16_t)cfg->port_id[ep->client]};
 
 	if (ep->driver.ops == NULL)
-		return app_ethdev_add(&ep->stack, &p);
+		return share_port(ep, &p);
 	ep->port = sluice_port_add(ep->stack.st, ep->driver);
 	if (ep->port < 0)
 		app_err("wire: cannot be added: %s", strerror(-ep->port));

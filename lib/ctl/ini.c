@@ -28,6 +28,9 @@ struct ini {
 	struct sluice_txn *txn;
 	struct sl_ini_row *rows;
 	uint32_t nrows;
+	/* Of ports that are shared with the kernel, by port; NULL: the file does not say */
+	struct sluice_kernel_rule *kernel[SL_MAX_PORTS];
+	unsigned int nkernel[SL_MAX_PORTS];
 	int section; /* number of the section being read */
 	char name[CFG_NAME_LEN];
 };
@@ -353,8 +356,8 @@ static const char *of_kind(const char *section, const char *kind)
 static const struct {
 	const char *kind;
 	int pass;
-} kinds[] = {
-    {"tunables", 0}, {"vrf", 0}, {"interface", 1}, {"route", 2}, {"neighbour", 2}, {"listener", 2}};
+} kinds[] = {{"tunables", 0}, {"vrf", 0}, {"interface", 1}, {"route", 2}, {"neighbour", 2},
+    {"listener", 2}, {"kernel", 2}};
 
 static int read_vrf(struct ini *in, const char *name)
 {
@@ -364,6 +367,33 @@ static int read_vrf(struct ini *in, const char *name)
 	if (rc == 0 && id != 0)
 		rc = sluice_vrf_add(in->txn, (uint32_t)id);
 	return rc < 0 ? bad(in, NULL, reason(rc)) : 0;
+}
+
+/* [kernel 0]: rule1 = ..., rule2 = ... in the order of the file. */
+static int read_kernel(struct ini *in, const char *name, const struct rte_cfgfile_entry *e, int n)
+{
+	struct sluice_kernel_stats stats = {.size = sizeof(stats)};
+	struct sluice_stack *st = in->txn->st;
+	unsigned long port;
+
+	if (num(name, SL_MAX_PORTS - 1, &port) < 0 || port >= st->nports ||
+	    sluice_kernel_stats(st->port[port], &stats) < 0)
+		return bad(in, NULL, "kernel: not the number of a port that is shared with it");
+	if (in->kernel[port] != NULL)
+		return bad(in, NULL, reason(-EEXIST));
+	if (n > SLUICE_KERNEL_RULES)
+		return bad(in, NULL, reason(-ENOSPC));
+	in->kernel[port] = calloc((size_t)n + 1, sizeof(in->kernel[port][0]));
+	if (in->kernel[port] == NULL)
+		return -ENOMEM;
+	for (int i = 0; i < n; i++) {
+		if (strncmp(e[i].name, "rule", 4) != 0)
+			return bad(in, e[i].name, "unknown name");
+		if (sluice_kernel_rule_parse(e[i].value, &in->kernel[port][i]) < 0)
+			return bad(in, e[i].name, reason(-EINVAL));
+	}
+	in->nkernel[port] = (unsigned int)n;
+	return 0;
 }
 
 /* "proxy.pool web": a kind with a dot is a program's own, which may keep its sections in our file.
@@ -394,6 +424,8 @@ static int read_section(struct ini *in, const struct rte_cfgfile_entry *e, int n
 		return read_tunables(in, e, n);
 	if (k == 1)
 		return read_vrf(in, name);
+	if (k == 6)
+		return read_kernel(in, name, e, n);
 	for (int i = 0; i < n; i++) {
 		rc = k == 2 ? if_entry(&s, e[i].name, e[i].value)
 			    : other_entry(&s, e[i].name, e[i].value);
@@ -541,11 +573,20 @@ static int apply(struct ini *in, struct sluice_stack *st, listener_fn fn, void *
 		return rc;
 	}
 	sl_model_fini(&was);
+	for (unsigned int i = 0; i < st->nports; i++) {
+		if (in->kernel[i] == NULL)
+			continue;
+		rc = sluice_kernel_rules(st->port[i], in->kernel[i], in->nkernel[i]);
+		if (rc < 0) /* only memory: all else was looked at before */
+			snprintf(in->err, in->errlen,
+			    "%s:0: rules of port %u stay as they were: %s", in->path, i,
+			    strerror(-rc));
+	}
 	free(ctl->listeners);
 	ctl->listeners = in->rows;
 	ctl->nlisteners = in->nrows;
 	in->rows = NULL;
-	return 0;
+	return rc;
 }
 
 int sluice_config_load(struct sluice_stack *st, const char *path, char *err, size_t errlen,
@@ -577,6 +618,8 @@ int sluice_config_load(struct sluice_stack *st, const char *path, char *err, siz
 	if (in.txn != NULL)
 		sluice_txn_abort(in.txn);
 	free(in.rows);
+	for (unsigned int i = 0; i < SL_MAX_PORTS; i++)
+		free(in.kernel[i]);
 	rte_cfgfile_close(in.file);
 	return rc;
 }

@@ -216,6 +216,57 @@ SLUICE_API int sluice_impair_create(
 SLUICE_API int sluice_impair_set(struct sluice_driver d, const struct sluice_impair_params *p);
 SLUICE_API void sluice_impair_stats(struct sluice_driver d, struct sluice_impair_stats *out);
 
+/* ---- kernel: the kernel beside us on one port ---- */
+
+#define SLUICE_KERNEL_RULES 256
+
+/**
+ * Whose are packets to `addr`/`plen` (v4-mapped; plen counts from the top: 96 + n for IPv4, 0 all
+ * addresses of both families), of this protocol (0 any; ICMP means ICMPv6 too), to these ports (host
+ * order; port_last 0: any; TCP and UDP only)?
+ */
+struct sluice_kernel_rule {
+	bool to_kernel; /* else the stack's */
+	uint8_t proto;
+	uint8_t plen;
+	struct sluice_addr addr;
+	uint16_t port_first, port_last;
+};
+
+struct sluice_kernel_params {
+	size_t size;
+	struct sluice_driver lower; /* the port; with an Ethernet header */
+	/*
+	 * Whose other end is the kernel's: as many queues as the port at least, the same hardware address
+	 */
+	struct sluice_driver except;
+	const struct sluice_kernel_rule *rules; /* copied; the first that fits decides, */
+	unsigned int nrules;                    /* what fits none is the kernel's */
+};
+
+struct sluice_kernel_stats {
+	size_t size;
+	uint64_t to_stack, to_kernel, from_kernel; /* packets; ARP and ND count for both */
+	uint64_t to_kernel_drops;                  /* its device was full, or no buffer */
+	uint64_t from_kernel_waits; /* times the port was full for the kernel's packets */
+};
+
+/**
+ * Divide a port with the kernel. Both drivers become the wrapper's. ARP and neighbour discovery go to
+ * both, ICMP errors to whoever sent what they quote, all that is not IP to the kernel; the rest by
+ * the rules. -EINVAL (also: too few queues, a raw IP port), -ENOMEM; then they are the caller's still.
+ */
+SLUICE_API int sluice_kernel_create(
+    const struct sluice_kernel_params *p, struct sluice_driver *out);
+/** Other rules from the next burst on. Control threads. -EINVAL (not such a wrapper, too many),
+ * -ENOMEM. */
+SLUICE_API int sluice_kernel_rules(
+    struct sluice_driver d, const struct sluice_kernel_rule *rules, unsigned int n);
+/** "stack|kernel any|tcp|udp|icmp|NUMBER [ADDRESS[/LEN]] [PORT[-PORT]]". -EINVAL. Any thread. */
+SLUICE_API int sluice_kernel_rule_parse(const char *text, struct sluice_kernel_rule *out);
+/** Any thread. -EINVAL. */
+SLUICE_API int sluice_kernel_stats(struct sluice_driver d, struct sluice_kernel_stats *out);
+
 #ifdef __cplusplus
 }
 #endif

@@ -411,6 +411,58 @@ static void port_add_rolls_back(void **state)
 	assert_int_equal(tp_destroy(mp), 0);
 }
 
+/* Rules of a port that the kernel shares: as the file says, and as they were when it says nothing. */
+static void kernel_rules(void **state)
+{
+	static const struct {
+		const char *text, *why;
+	} bad[] = {{"[kernel 0]\nrule1 = stack tcp\n", ":1: kernel: not the number"},
+	    {"[kernel 2]\nrule1 = stack tcp\n", ":1: kernel: not the number"},
+	    {"[kernel]\nrule1 = stack tcp\n", ":1: kernel: not the number"},
+	    {"[kernel 1]\nrule1 = stack tcp\nrule2 = stack udp x\n", ":3: rule2: not a valid"},
+	    {"[kernel 1]\nrule1 = stack tcp\nport = 80\n", ":3: port: unknown name"}};
+	static const struct {
+		const char *text;
+		bool stack;
+	} good[] = {{"", false}, {"[kernel 1]\nrule1 = kernel udp\nrule2 = stack any\n", true},
+	    {"[vrf 1]\n", true}, {"[kernel 1]\nrule1 = kernel tcp\nrule2 = stack any\n", false}};
+	struct sluice_wire_params wp = {.size = sizeof(wp), .nqueues = {1, 1}};
+	struct sluice_kernel_params kp = {.size = sizeof(kp)};
+	struct sluice_kernel_stats s = {.size = sizeof(s)}, was;
+	struct sluice_driver a[2], b[2], d;
+	struct world *w = *state;
+	struct rte_mbuf *m;
+	char err[256];
+
+	assert_int_equal(sluice_wire_create(&wp, a), 0);
+	assert_int_equal(sluice_wire_create(&wp, b), 0);
+	kp.lower = a[1];
+	kp.except = b[1];
+	assert_int_equal(sluice_kernel_create(&kp, &d), 0);
+	assert_int_equal(sluice_port_add(w->d.st[0], d), 1);
+	for (size_t i = 0; i < RTE_DIM(bad); i++) {
+		assert_int_equal(load(w, bad[i].text, err), -EINVAL);
+		assert_non_null(strstr(err, bad[i].why));
+	}
+	for (size_t i = 0; i < RTE_DIM(good); i++) {
+		assert_int_equal(load(w, good[i].text, err), 0);
+		m = rte_pktmbuf_alloc(w->d.pool[0]); /* TCP over IPv4 */
+		memset(rte_pktmbuf_append(m, 60), 0, 60);
+		rte_pktmbuf_mtod(m, uint8_t *)[12] = 8;
+		rte_pktmbuf_mtod(m, uint8_t *)[14] = 0x45;
+		rte_pktmbuf_mtod(m, uint8_t *)[23] = 6;
+		was = s;
+		assert_int_equal(a[0].ops->tx(a[0].ctx, 0, &m, 1, 0), 1);
+		if (d.ops->rx(d.ctx, 0, &m, 1, 0) == 1)
+			rte_pktmbuf_free(m);
+		assert_int_equal(sluice_kernel_stats(d, &s), 0);
+		assert_int_equal(s.to_stack - was.to_stack, good[i].stack);
+		assert_int_equal(s.to_kernel - was.to_kernel, !good[i].stack);
+	}
+	a[0].ops->destroy(a[0].ctx);
+	b[0].ops->destroy(b[0].ctx);
+}
+
 static void refused_listener_rolls_back(void **state)
 {
 	struct world *w = *state;
@@ -444,6 +496,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(bad_ini_changes_nothing, setup, teardown),
 	    cmocka_unit_test_setup_teardown(long_lines_are_refused, setup, teardown),
 	    cmocka_unit_test(port_add_rolls_back),
+	    cmocka_unit_test_setup_teardown(kernel_rules, setup, teardown),
 	    cmocka_unit_test_setup_teardown(refused_listener_rolls_back, setup, teardown),
 	};
 
