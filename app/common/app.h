@@ -103,6 +103,9 @@ struct app_kernel {
 /** "RULE, RULE": 0, or -EINVAL after a message. */
 int app_kernel_rules(struct app_kernel *k, const char *text);
 
+/** Queue pairs to ask of a port for so many squeues: as many, or as many as it has. */
+uint16_t app_port_queues(uint16_t port_id, unsigned int nsqueues);
+
 /** Set up ethdev port_id with rx_pool memory of its own and add it. Returns the port's number or
  * -errno after a message. */
 int app_ethdev_add(struct app_stack *s, struct sluice_ethdev_params *p);

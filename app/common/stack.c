@@ -156,6 +156,16 @@ int app_stack_down(struct app_stack *s)
 	return rc;
 }
 
+uint16_t app_port_queues(uint16_t port_id, unsigned int nsqueues)
+{
+	struct rte_eth_dev_info info;
+	unsigned int most = SLUICE_PORT_QUEUES;
+
+	if (rte_eth_dev_is_valid_port(port_id) && rte_eth_dev_info_get(port_id, &info) == 0)
+		most = RTE_MIN(most, (unsigned int)RTE_MIN(info.max_rx_queues, info.max_tx_queues));
+	return (uint16_t)RTE_MAX(RTE_MIN(most, nsqueues), 1u);
+}
+
 int app_kernel_rules(struct app_kernel *k, const char *text)
 {
 	char word[128];

@@ -352,14 +352,17 @@ static int share_port(struct endpoint *ep, struct sluice_ethdev_params *p)
 static int add_port(struct endpoint *ep)
 {
 	const struct config *cfg = ep->cfg;
-	uint16_t nq = (uint16_t)(cfg->rxq != 0 ? cfg->rxq : cfg->txq != 0 ? cfg->txq : ep->nshards);
+	uint16_t port = (uint16_t)cfg->port_id[ep->client];
+	uint64_t asked = cfg->rxq != 0 ? cfg->rxq : cfg->txq;
+	/* With fewer queues than squeues the stack spreads packets itself. */
+	uint16_t nq = (uint16_t)(asked != 0 ? asked : app_port_queues(port, ep->nshards));
 	struct sluice_ethdev_params p = {.size = sizeof(p),
 	    .nqueues = nq,
 	    .rxd = (uint16_t)cfg->rxd,
 	    .txd = (uint16_t)cfg->txd,
 	    .mtu = (uint16_t)cfg->mtu,
 	    .no_offload = !cfg->offload,
-	    .port_id = (uint16_t)cfg->port_id[ep->client]};
+	    .port_id = port};
 
 	if (ep->driver.ops == NULL)
 		return share_port(ep, &p);
