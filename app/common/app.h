@@ -83,7 +83,11 @@ struct app_stack_params {
 	const struct sluice_tunables *tunables;
 	unsigned int rx_mbufs; /* receive buffers of each port, if more than its queues need */
 };
-/** Pools and a stack. 0 or -errno after a message. Undone by app_stack_down. */
+/** In telemetry.c: what DPDK's telemetry shows of a stack. The name must live as long. */
+void app_telemetry_add(struct sluice_stack *st);
+void app_telemetry_remove(const struct sluice_stack *st);
+
+/** Pools and a stack, shown in DPDK's telemetry. 0 or -errno after a message. Undone by app_stack_down. */
 int app_stack_up(const struct app_stack_params *p, struct app_stack *out);
 /** Destroy the stack and free the pools. Returns 0, or -EBUSY when the stack reports leaks of its
  * own (after a message). */

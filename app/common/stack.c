@@ -127,8 +127,10 @@ int app_stack_up(const struct app_stack_params *p, struct app_stack *out)
 		    why != NULL ? why : "");
 		out->st = NULL;
 		app_stack_down(out);
+		return rc;
 	}
-	return rc;
+	app_telemetry_add(out->st);
+	return 0;
 }
 
 int app_stack_down(struct app_stack *s)
@@ -137,6 +139,7 @@ int app_stack_down(struct app_stack *s)
 	int rc = 0;
 
 	if (s->st != NULL) {
+		app_telemetry_remove(s->st);
 		rc = sluice_stack_destroy(s->st, &leaks);
 		if (rc != 0) {
 			app_err("the stack cannot be destroyed: %s", strerror(-rc));

@@ -195,6 +195,7 @@ changes() {
 	mv "$tmp/access.1" "$tmp/access"
 	configuration a >"$tmp/proxy.ini"
 	reload
+	telemetry /sluice/counters,proxy | grep -q '"tcp_passive_opens": *[1-9]' || die "no counters of the stack in telemetry"
 	telemetry /sluice_proxy/counters | grep -q '"ended_done": *[1-9]' || die "no counters in telemetry"
 	echo "$link: changes by telemetry, log in a new file: well"
 }
