@@ -139,6 +139,38 @@ static void many_small_segments(void **state)
 	recovers(s);
 }
 
+/* SACK of record i of those that were sent, the first of which begins at `una`. */
+static uint32_t sack_one(struct script *s, uint32_t una, uint32_t i)
+{
+	struct sl_conn *c = script_conn(s);
+	uint32_t owed = c->sack_debt > 256 ? c->sack_debt - 256 : 0;
+
+	IN(s, .flags = A, .seq = 1, .ack = c->snd_una - s->iss, .nsack = 1,
+	    .sack = {{una + i * c->mss, una + (i + 1) * c->mss}});
+	return c->sack_debt - owed;
+}
+
+/* Each record on the way is counted, and the way begins at the nearest place that is known: the
+ * head, the tail, or where the last block lay, also when what was before that has gone. */
+static void way_is_counted(void **state)
+{
+	struct script *s = sender(true, 1, 1000);
+	struct sl_conn *c = script_conn(s);
+	uint32_t mss = c->mss;
+
+	script_say(s, 1000 * mss, 0);
+	assert_int_equal(c->rec_n, 1000);
+	assert_int_equal(sack_one(s, 1, 400), 400); /* from the head */
+	assert_int_equal(sack_one(s, 1, 990), 9);   /* from the tail */
+	assert_int_equal(sack_one(s, 1, 980), 10);  /* from the last one, back */
+	assert_int_equal(sack_one(s, 1, 985), 5);   /* and on */
+	ack(s, 1 + 100 * mss);
+	assert_int_equal(sack_one(s, 1, 987), 2);
+	ack(s, 1 + 988 * mss);
+	assert_int_equal(sack_one(s, 1, 989), 1); /* it has gone: from the head */
+	recovers(s);
+}
+
 /* Split at every edge and joined again, by retransmissions of another size too: counts stay right
  * (CVE-2019-11477 had 16-bit ones). */
 static void split_and_join(void **state)
@@ -309,6 +341,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(one_byte_holes),
 	    cmocka_unit_test(many_small_segments),
+	    cmocka_unit_test(way_is_counted),
 	    cmocka_unit_test(split_and_join),
 	    cmocka_unit_test(lies),
 	    cmocka_unit_test(reneging),
