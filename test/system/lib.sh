@@ -4,7 +4,8 @@
 # what a killed test left is removed by the next one that runs.
 #
 #	af_xdp, af_packet:  $srv: sluice on sl0  <-- veth -->  $cli: the kernel on sl1
-#	tap:                $srv: sluice on the port  <-- tap -->  the kernel on slt0, $cli is the same namespace
+#	tap, tun:           $srv: sluice on the port  <-- tap -->  the kernel on slt0, $cli is the same namespace;
+#	                    a tun carries IP packets without Ethernet header
 #
 # shellcheck source=scripts/netlib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../scripts/netlib.sh"
@@ -70,6 +71,10 @@ remove_orphans() {
 	done
 }
 
+is_tun() {
+	[ "$link" = tap ] || [ "$link" = tun ]
+}
+
 # begin LINK COMMAND...: check that the test can run here, make its namespaces.
 begin() {
 	local c
@@ -82,7 +87,7 @@ begin() {
 	if [ "$link" = af_xdp ] && ! python3 -c 'import socket; socket.socket(44, socket.SOCK_RAW, 0)' 2>/dev/null; then
 		skip "this kernel has no AF_XDP"
 	fi
-	[ "$link" != tap ] || [ -c /dev/net/tun ] || skip "no /dev/net/tun"
+	! is_tun || [ -c /dev/net/tun ] || skip "no /dev/net/tun"
 	remove_orphans
 	ip netns add "$prefix-probe" 2>/dev/null || skip "cannot make network namespaces"
 	trap cleanup EXIT
@@ -94,7 +99,7 @@ begin() {
 }
 
 network() {
-	if [ "$link" = tap ]; then
+	if is_tun; then
 		cli=$srv
 		ns_add "$srv" on
 		# The device begins with the port's own hardware address: no link-local address may be made of that.
@@ -113,7 +118,7 @@ eal() {
 	local vdev="net_${link}0,iface=sl0"
 	# Without busy polling: on a veth that can leave a receive ring that the kernel calls full and the program empty.
 	[ "$link" != af_xdp ] || vdev+=,busy_budget=0
-	[ "$link" != tap ] || vdev=net_tap0,iface=slt0
+	! is_tun || vdev=net_${link}0,iface=slt0
 	echo --no-huge --no-pci --no-telemetry --no-shconf -m 256 --file-prefix "$prefix" --lcores 0@"$(allowed_cpus | head -n 1)" \
 	    --vdev "$vdev"
 }
@@ -127,6 +132,10 @@ port_started() {
 # kernel_end: with a TAP the kernel's device comes with the process that opened it. Its address is changed, as the port
 # keeps the one that the device had.
 kernel_end() {
+	if [ "$link" = tun ]; then
+		wait_until 15 tun_configured || die "cannot configure the TUN device"
+		return
+	fi
 	[ "$link" = tap ] || return 0
 	wait_until 15 port_started || die "no TAP device"
 	wait_until 15 tap_configured || die "cannot configure the TAP device"
@@ -136,6 +145,11 @@ tap_configured() {
 	ip -n "$cli" link set dev slt0 address 02:53:4c:00:00:02 &&
 	    ip -n "$cli" addr replace "$theirs4/24" dev slt0 &&
 	    ip -n "$cli" addr replace "$theirs6/64" dev slt0 nodad && ip -n "$cli" link set dev slt0 up
+}
+
+tun_configured() {
+	ip -n "$cli" addr replace "$theirs4/24" dev slt0 &&
+	    ip -n "$cli" addr replace "$theirs6/64" dev slt0 && ip -n "$cli" link set dev slt0 up
 }
 
 # sluice NAME COMMAND OPTION...: start a sluice process in its namespace; $started is its pid.

@@ -10,6 +10,8 @@ mib=${SLUICE_LONG:+1024}
 mib=${mib:-${3:-64}}
 begin "$1" python3
 random_file "$mib"
+raw=()
+[ "$link" != tun ] || raw=(--l3)
 
 # one ROLE DIRECTION FAMILY: ROLE and DIRECTION are sluice's.
 one() {
@@ -21,7 +23,7 @@ one() {
 	[ "$dir" = send ] || { x_file=(--recv "$tmp/got"); p_file=(send "$tmp/sent"); }
 
 	if [ "$role" = server ]; then
-		sluice xfer "$xfer" --addr $ours4/24 --addr $ours6/64 --listen $port "${x_file[@]}"
+		sluice xfer "$xfer" "${raw[@]}" --addr $ours4/24 --addr $ours6/64 --listen $port "${x_file[@]}"
 		x=$started
 		kernel_end
 		await xfer "$x" 15 ready
@@ -31,7 +33,7 @@ one() {
 		start_in "$cli" "$tmp" peer "${python[@]}" "$here/peer.py" listen $port "${p_file[@]}"
 		peer=$started
 		await peer "$peer" 15 ready
-		sluice xfer "$xfer" --addr $ours4/24 --addr $ours6/64 --connect "$theirs,$port" "${x_file[@]}"
+		sluice xfer "$xfer" "${raw[@]}" --addr $ours4/24 --addr $ours6/64 --connect "$theirs,$port" "${x_file[@]}"
 		x=$started
 		kernel_end
 	fi

@@ -3,7 +3,7 @@
  * One file, one connection, one direction: the sluice end of the system tests, over any DPDK port.
  *
  *	xfer [EAL options] -- --addr A/LEN... (--listen PORT | --connect ADDR,PORT) (--send FILE |
- * --recv FILE)
+ * --recv FILE) [--l3]
  *
  * The main thread owns the only squeue; all work happens in its upcalls and in its poll hook. It
  * waits for its addresses, opens, moves the bytes until both directions are shut, closes, and
@@ -45,7 +45,7 @@ struct xfer {
 	uint16_t listen;
 	uint64_t keepalive; /* seconds, 0: off */
 	uint64_t linger;    /* ms */
-	bool sending;
+	bool sending, l3;   /* l3: the port carries no Ethernet headers */
 	const uint8_t *map; /* file to send */
 	int fd;             /* file to receive into */
 	uint64_t size;
@@ -388,6 +388,7 @@ static void parse_options(struct xfer *x, struct sluice_tunables *t, int argc, c
 	    {"keepalive", required_argument, NULL, 'k'},
 	    {"linger", required_argument, NULL, 'L'},
 	    {"tunable", required_argument, NULL, 't'},
+	    {"l3", no_argument, NULL, '3'},
 	    {NULL, 0, NULL, 0},
 	};
 	int opt;
@@ -418,6 +419,9 @@ static void parse_options(struct xfer *x, struct sluice_tunables *t, int argc, c
 			break;
 		case 't':
 			set_tunable(t, optarg);
+			break;
+		case '3':
+			x->l3 = true;
 			break;
 		default:
 			exit(1);
@@ -526,7 +530,8 @@ int main(int argc, char **argv)
 	    .data_pool = mp[1],
 	    .tunables = &tunables,
 	    .log = log_line};
-	struct sluice_ethdev_params ep = {.size = sizeof(ep), .nqueues = 1, .rx_pool = mp[2]};
+	struct sluice_ethdev_params ep = {
+	    .size = sizeof(ep), .nqueues = 1, .rx_pool = mp[2], .l3 = x.l3};
 
 	if (sluice_stack_create(&sp, &x.st, &why) != 0)
 		die("stack: %s", why);
