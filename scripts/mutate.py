@@ -337,7 +337,7 @@ class Tree:
 
     def compile_library(self, jobs):
         for s in sorted(self.commands):
-            if s.startswith(("lib/", "drivers/")):
+            if s.startswith(("lib/", "drivers/")) and not s.startswith("lib/preload/"):
                 self.objects[s] = os.path.join(self.orig, s.replace("/", "_") + ".o")
         if self.fresh:
             return
