@@ -6,11 +6,12 @@ set -euo pipefail
 
 usage() {
 	cat <<-END
-	Usage: setup.sh [build|quickstart|test|bench|all]...
+	Usage: setup.sh [build|quickstart|test|programs|bench|all]...
 
 	  build       compiler, meson, DPDK: what the library and the applications need
 	  quickstart  build, and the tools of scripts/quickstart.sh
 	  test        build, and what scripts/test.sh and scripts/coverage.sh need
+	  programs    test, and the programs that scripts/test.sh --programs runs besides
 	  bench       build, and what the benchmarks and instruction counts need
 	  all         everything (default)
 	END
@@ -20,6 +21,7 @@ build="gcc libc6-dev meson ninja-build pkg-config libdpdk-dev libnuma-dev"
 net="iproute2 ethtool iputils-ping curl util-linux procps"
 quickstart="$net wrk nginx-light haproxy"
 test="$net wrk nginx-light openssl g++ clang libclang-rt-14-dev clang-format-14 libcmocka-dev libbenchmark-dev python3 tshark gcovr redis-server redis-tools iperf3"
+programs="$test haproxy memcached lighttpd socat"
 bench="g++ libbenchmark-dev valgrind"
 
 want="$build"
@@ -29,8 +31,9 @@ for group; do
 	build) ;;
 	quickstart) want="$want $quickstart" ;;
 	test) want="$want $test" ;;
+	programs) want="$want $programs" ;;
 	bench) want="$want $bench" ;;
-	all) want="$want $quickstart $test $bench" ;;
+	all) want="$want $quickstart $programs $bench" ;;
 	-h | --help) usage; exit 0 ;;
 	*) usage >&2; exit 2 ;;
 	esac

@@ -14,20 +14,23 @@ cd "$(dirname "$0")/.."
 
 usage() {
 	cat <<-END
-	Usage: test.sh [--long] [--only BUILD]... [--no-setup]
+	Usage: test.sh [--long] [--programs] [--only BUILD]... [--no-setup]
 
 	  --long        1 GiB transfers and more seeds (SLUICE_LONG=1), time-outs times 40
+	  --programs    only unmodified programs under sluice-run, more of them and for longer (build gcc)
 	  --only BUILD  gcc, asan, clang, tsan or fuzz, instead of the first four (all five with --long)
 	  --no-setup    do not look for missing packages
 	END
 }
 
 long=
+programs=
 setup=1
 only=
 while [ $# -gt 0 ]; do
 	case "$1" in
 	--long) long=1 ;;
+	--programs) programs=1 ;;
 	--only) only="$only ${2:?--only needs a build}"; shift ;;
 	--no-setup) setup= ;;
 	-h | --help) usage; exit 0 ;;
@@ -40,7 +43,13 @@ for b in $only; do
 	case "$b" in gcc | asan | clang | tsan | fuzz) ;; *) usage >&2; exit 2 ;; esac
 done
 
-[ -z "$setup" ] || scripts/setup.sh test
+suites=()
+if [ -n "$programs" ]; then
+	only=gcc
+	suites=(--suite programs)
+	export SLUICE_PROGRAMS=1
+fi
+[ -z "$setup" ] || scripts/setup.sh "$([ -z "$programs" ] && echo test || echo programs)"
 
 start=$SECONDS
 logs=()

@@ -2,7 +2,8 @@
 /*
  * Every call that programs make on sockets, each with its result on a line of its own. preload.sh
  * runs it on the kernel's sockets and under sluice-run, and the lines must be equal: so nothing in
- * them depends on addresses, ports, descriptors or time.
+ * them depends on addresses, ports, descriptors or time. What must be woken waits for ever: who runs
+ * this sets a limit.
  *
  *	calls peer PORT            the other end, always on the kernel: see struct of commands below
  *	calls run ADDR PORT LOCAL  all steps, against that peer; LOCAL is an address of ours
@@ -345,12 +346,12 @@ static void step_poll(void)
 	say("poll one", poll(p, 1, 10));
 	say("poll both", poll(p, 3, 10));
 	after_50ms(pipes[1], &t);
-	say("poll pipe", poll(p, 3, 5000));
+	say("poll pipe", poll(p, 3, -1));
 	printf("%x %x\n", p[0].revents, p[1].revents);
 	pthread_join(t, NULL);
 	(void)!read(pipes[0], buf, 2);
 	after_50ms(fd, &t);
-	say("poll socket", poll(p, 3, 5000));
+	say("poll socket", poll(p, 3, -1));
 	printf("%x %x\n", p[0].revents, p[1].revents);
 	pthread_join(t, NULL);
 	say("read", read_all(fd, buf, 2));
@@ -466,11 +467,11 @@ static void step_epoll(void)
 	add(ep, one, EPOLLIN | EPOLLONESHOT, 5);
 	waits("none", ep, 10);
 	after_50ms(pipes[1], &t);
-	waits("pipe", ep, 5000);
+	waits("pipe", ep, -1);
 	pthread_join(t, NULL);
 	(void)!read(pipes[0], buf, 2);
 	after_50ms(fd, &t);
-	waits("socket", ep, 5000);
+	waits("socket", ep, -1);
 	pthread_join(t, NULL);
 	usleep(30000);
 	waits("level", ep, 0);
@@ -494,7 +495,7 @@ static void step_epoll(void)
 	/* Who waits for the instance itself. */
 	say("poll epoll", poll(&p, 1, 10));
 	after_50ms(fd, &t);
-	say("poll epoll", poll(&p, 1, 5000));
+	say("poll epoll", poll(&p, 1, -1));
 	pthread_join(t, NULL);
 	shutdown(et, SHUT_WR);
 	usleep(50000);
@@ -518,7 +519,7 @@ static void step_epoll_early(void)
 
 	add(ep, fd, EPOLLIN | EPOLLOUT, 9);
 	say("connect", connect(fd, (struct sockaddr *)&to, sizeof(to)));
-	waits("out", ep, 5000);
+	waits("out", ep, -1);
 	say("error", getsockopt(fd, SOL_SOCKET, SO_ERROR, &v, &len) == 0 ? v : -1);
 	say("mod", epoll_ctl(ep, EPOLL_CTL_MOD, fd, &ev));
 	waits("out", ep, 1000);
@@ -578,7 +579,7 @@ static void step_accept(void)
 	say("nobody", accept4(l, NULL, NULL, SOCK_CLOEXEC));
 	say("poll", poll(&p, 1, 0));
 	ask = ask_back(&name);
-	say("poll", poll(&p, 1, 5000));
+	say("poll", poll(&p, 1, -1));
 	len = sizeof(from);
 	a = accept4(l, (struct sockaddr *)&from, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	say("accept4", a >= 0);
@@ -843,7 +844,7 @@ static void step_close_all(void)
 	waits("none", ep, 10);
 	after_50ms(fd, &t);
 	(void)epoll_ctl(ep, EPOLL_CTL_ADD, fd, &(struct epoll_event){.events = EPOLLIN});
-	waits("lives", ep, 5000);
+	waits("lives", ep, -1);
 	pthread_join(t, NULL);
 	closefrom(3);
 	say("gone", fcntl(60, F_GETFD));

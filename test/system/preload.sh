@@ -30,7 +30,7 @@ left() {
 }
 wait_until 5 left || die "the peer did not get everything and the end"
 
-on_sluice "$calls" inherit $theirs4 $port >"$tmp/inherit.log" 2>&1 || die "a child gets at its parent's sockets"
+on_sluice timeout 30 "$calls" inherit $theirs4 $port >"$tmp/inherit.log" 2>&1 || die "a child gets at its parent's sockets"
 grep -q "the dataplane is the parent's" "$tmp/inherit.log" || die "no word about the child"
 
 # A port is one process's at a time; what the rules give to the kernel needs no port at all.

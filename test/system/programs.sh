@@ -1,14 +1,17 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # programs.sh LINK RUN [MIB]: finished programs under sluice-run, the kernel's programs as their peers: what they move and say
-# is what it should be. With SLUICE_LONG=1 more of it.
+# is what it should be. With SLUICE_PROGRAMS=1 (scripts/test.sh --programs) more of it, and more programs.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/preload_lib.sh"
 
 run=$2
-long=${SLUICE_LONG:+1}
-begin "$1" curl wrk nginx redis-server redis-benchmark iperf3 python3
+long=${SLUICE_PROGRAMS:+1}
+secs=${long:+5}
+secs=${secs:-1}
+begin "$1" curl wrk nginx redis-server redis-benchmark iperf3 python3 ${long:+haproxy memcached lighttpd socat}
+ulimit -n "$(ulimit -H -n)"
 mkdir "$tmp/www"
 random_file 8 # python's server copies in small pieces
 mv "$tmp/sent" "$tmp/www/big"
@@ -32,29 +35,43 @@ nginx_config() {
 	cat >"$tmp/nginx.conf" <<-END
 		daemon off;
 		$1
+		worker_rlimit_nofile $(ulimit -n);
 		error_log $tmp/nginx-error.log;
 		pid $tmp/nginx.pid;
-		events { worker_connections 2048; }
+		events { worker_connections 15000; }
 		http {
 		  access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000;
 		  client_body_temp_path $tmp/n1; proxy_temp_path $tmp/n2; fastcgi_temp_path $tmp/n3;
 		  uwsgi_temp_path $tmp/n4; scgi_temp_path $tmp/n5;
 		  server {
-		    listen 80; listen [::]:80; root $tmp/www;
+		    listen 80 backlog=4096; listen [::]:80; root $tmp/www;
 		    location /behind/ { proxy_pass http://$theirs4:8000/; }
 		  }
 		}
 	END
 }
 
+# load CONNECTIONS PATH [SECONDS]: no error, and answers.
 load() {
 	local out
-	out=$(in_cli wrk -t1 -c"$1" -d"${long:+10}${long:-1}s" "http://$ours4/$2")
+	out=$(in_cli wrk -t1 -c"$1" -d"${3:-$secs}s" --timeout 10s "http://$ours4/$2")
 	! grep -E "Socket errors|Non-2xx" <<<"$out" || die "wrk through nginx, $2: errors"
 	[ "$(sed -n 's/ *\([0-9]*\) requests in.*/\1/p' <<<"$out")" -gt 50 ] || die "wrk through nginx: $out"
 }
 
-start_in "$cli" "$tmp" origin python3 -m http.server --directory "$tmp/www" 8000
+# The server behind proxies and of the clients: the kernel's.
+cat >"$tmp/origin.conf" <<-END
+	daemon off; master_process off; worker_rlimit_nofile $(ulimit -n);
+	error_log $tmp/origin-error.log; pid $tmp/origin.pid;
+	events { worker_connections 15000; }
+	http {
+	  access_log off;
+	  client_body_temp_path $tmp/o1; proxy_temp_path $tmp/o2; fastcgi_temp_path $tmp/o3;
+	  uwsgi_temp_path $tmp/o4; scgi_temp_path $tmp/o5;
+	  server { listen 8000 backlog=4096; root $tmp/www; }
+	}
+END
+start_in "$cli" "$tmp" origin nginx -c "$tmp/origin.conf"
 origin=$started
 for mode in "master_process off;" "user root; worker_processes 1;"; do
 	nginx_config "$mode"
@@ -70,6 +87,9 @@ for mode in "master_process off;" "user root; worker_processes 1;"; do
 	get -o "$tmp/got" "http://$ours4/behind/big" || die "nginx ($mode): proxy_pass fails"
 	same "$tmp/got" "$tmp/www/big" || die "nginx ($mode): the file from behind differs"
 	load 64 small
+	# wrk opens all its connections before it looks at its clock.
+	[ -z "$long" ] || load 10000 small 15
+	[ -z "$long" ] || load 4000 behind/small 15
 	stop "$pid" nginx QUIT # TERM kills a worker that takes a second
 	[ ! -s "$tmp/nginx-error.log" ] || ! grep -E "\[(alert|crit|emerg)\]" "$tmp/nginx-error.log" >&2 || die "nginx complains"
 done
@@ -82,8 +102,6 @@ on_sluice curl -sf --max-time 60 --parallel --parallel-max 100 -o "$tmp/got_#1" 
 for i in 1 50 100; do
 	same "$tmp/got_$i" "$tmp/www/small" || die "curl, in parallel: a file differs"
 done
-kill "$origin"
-
 # ---- python: http.server with threads ----
 begin_on_sluice python python3 -m http.server --directory "$tmp/www" --bind $ours4 8001
 pid=$started
@@ -127,7 +145,6 @@ moved() {
 end = json.load(open(sys.argv[1]))["end"]
 sys.exit(end["sum_received"]["bytes"] < 1000000)' "$1" || die "iperf3 $2: little was moved"
 }
-secs=${long:+10}
 begin_on_sluice iperf iperf3 -s
 pid=$started
 listens() {
@@ -136,7 +153,7 @@ listens() {
 wait_until 15 listens || die "iperf3's server: no answer"
 for opts in "-P 4" "-R"; do
 	# shellcheck disable=SC2086
-	in_cli timeout 60 iperf3 -c $ours4 -t "${secs:-1}" $opts -J >"$tmp/iperf.json" || die "iperf3 $opts to the server fails"
+	in_cli timeout 60 iperf3 -c $ours4 -t "$secs" $opts -J >"$tmp/iperf.json" || die "iperf3 $opts to the server fails"
 	moved "$tmp/iperf.json" "$opts"
 done
 kill -TERM "$pid"
@@ -145,8 +162,76 @@ start_in "$cli" "$tmp" iperf2 iperf3 -s
 wait_until 15 in_cli sh -c "exec timeout 5 iperf3 -c $theirs4 -n 1000" || die "iperf3 on the kernel: no answer"
 for opts in "-P 4 -Z" "-R"; do
 	# shellcheck disable=SC2086
-	on_sluice timeout 60 iperf3 -c $theirs4 -t "${secs:-1}" $opts -J >"$tmp/iperf.json" 2>"$tmp/iperf.log" ||
+	on_sluice timeout 60 iperf3 -c $theirs4 -t "$secs" $opts -J >"$tmp/iperf.json" 2>"$tmp/iperf.log" ||
 	    die "iperf3 $opts as client fails"
 	moved "$tmp/iperf.json" "$opts"
 done
-echo "$link: nginx, curl, python, redis, iperf3: well"
+more_programs() {
+	local i
+	# ---- haproxy: two threads ----
+	cat >"$tmp/haproxy.cfg" <<-END
+		global
+		  nbthread 2
+		defaults
+		  mode http
+		  timeout connect 5s
+		  timeout client 20s
+		  timeout server 20s
+		listen web
+		  bind $ours4:80
+		  option httpchk GET /small
+		  server origin $theirs4:8000 check inter 1s
+	END
+	begin_on_sluice haproxy haproxy -db -f "$tmp/haproxy.cfg"
+	pid=$started
+	wait_until 15 get -o "$tmp/got" "http://$ours4/big" || die "haproxy: no answer"
+	same "$tmp/got" "$tmp/www/big" || die "haproxy: the file differs"
+	load 64 small
+	kill -TERM "$pid"
+	ended "$pid" 15 haproxy
+
+	# ---- memcached: two threads ----
+	begin_on_sluice memcached memcached -u root -t 2 -l $ours4 -p 11211
+	pid=$started
+	cat >"$tmp/memcached.py" <<-'END'
+		import socket, sys
+		f = socket.create_connection((sys.argv[1], 11211), 5).makefile('rwb')
+		v = bytes(range(256)) * 3000
+		for i in range(500):
+		    k, d = b'k%d' % (i % 5), v[:1000 * i]
+		    f.write(b'set %s 0 0 %d\r\n%s\r\nget %s\r\n' % (k, len(d), d, k))
+		    f.flush()
+		    assert f.readline() == b'STORED\r\n'
+		    n = int(f.readline().split()[3])
+		    assert f.read(n + 2) == d + b'\r\n' and f.readline() == b'END\r\n'
+	END
+	wait_until 15 in_cli timeout 30 python3 "$tmp/memcached.py" $ours4 || die "memcached: values differ"
+	stop "$pid" memcached
+
+	# ---- lighttpd ----
+	printf 'server.document-root = "%s"\nserver.port = 80\nserver.bind = "%s"\n' "$tmp/www" $ours4 >"$tmp/lighttpd.conf"
+	begin_on_sluice lighttpd lighttpd -D -f "$tmp/lighttpd.conf"
+	pid=$started
+	wait_until 15 get -o "$tmp/got" "http://$ours4/big" || die "lighttpd: no answer"
+	same "$tmp/got" "$tmp/www/big" || die "lighttpd: the file differs"
+	load 64 small
+	stop "$pid" lighttpd
+
+	# ---- socat: it half-closes, and gets the answer to all ----
+	start_in "$cli" "$tmp" count python3 -c "import socket
+l = socket.create_server(('$theirs4', 7000))
+print('listens', flush=True)
+for i in range(2):
+    c, _ = l.accept()
+    n = 0
+    while d := c.recv(65536): n += len(d)
+    c.sendall(b'%d' % n)
+    c.close()"
+	await count "$started" 15 listens
+	for i in 1 2; do
+		[ "$(on_sluice timeout 20 socat -t 10 - "TCP:$theirs4:7000" <"$tmp/www/big")" = 8388608 ] || die "socat: not all arrived"
+	done
+}
+[ -z "$long" ] || more_programs
+kill "$origin"
+echo "$link: nginx, curl, python, redis, iperf3${long:+, haproxy, memcached, lighttpd, socat}: well"
