@@ -202,7 +202,7 @@ void *sl_slab_alloc_raw(struct sl_slab *s, uint32_t *idx)
 	if (s->used[c]++ == 0)
 		s->empty_chunks--;
 	chunk_bits(s, c)[i / 64] |= 1ull << (i % 64);
-	s->inuse++;
+	__atomic_store_n(&s->inuse, s->inuse + 1, __ATOMIC_RELAXED);
 	*idx = (c << s->per_shift) + i + 1;
 	return obj;
 }
@@ -220,7 +220,7 @@ void sl_slab_free(struct sl_slab *s, uint32_t idx)
 	*(uint32_t *)obj = s->free_head[c];
 	s->free_head[c] = i + 1;
 	POISON(obj, s->obj_size);
-	s->inuse--;
+	__atomic_store_n(&s->inuse, s->inuse - 1, __ATOMIC_RELAXED);
 	if (--s->used[c] != 0)
 		return;
 	if (s->empty_chunks == 0) {

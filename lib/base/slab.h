@@ -31,7 +31,7 @@ struct sl_slab {
 	/* List (next_partial) of chunk numbers whose memory went back, UINT32_MAX none */
 	uint32_t vacant;
 	uint32_t max_objs;
-	uint32_t inuse; /* objects given out */
+	uint32_t inuse; /* objects given out; read by any thread (relaxed) */
 	uint64_t bytes; /* of chunks, read by any thread (relaxed) */
 	struct sl_mem_ops mem;
 };

@@ -41,18 +41,22 @@ static unsigned int stack_deferred(struct sluice_squeue *sq)
 {
 	unsigned int n = sl_sock_zcopy_run(sq);
 
-	return n + sl_up_run_deferred(sq);
+	n += sl_up_run_deferred(sq);
+	if (SL_UNLIKELY(sq->tcp->retry))
+		sl_move_retry(sq);
+	return n;
 }
 
 static bool stack_pending(const struct sluice_squeue *sq)
 {
-	return sl_output_pending(sq) || sl_ip_local_pending(sq);
+	return sl_output_pending(sq) || sl_ip_local_pending(sq) || sl_sock_zcopy_pending(sq);
 }
 
 static const struct sl_hooks hooks = {
     .input = sl_ip_input,
     .data = sl_sock_data,
     .bell = sl_sock_bell,
+    .note = sl_move_note,
     .op = stack_op,
     .output = stack_output,
     .deferred = stack_deferred,
@@ -161,6 +165,7 @@ static void free_stack(struct sluice_stack *st, struct sluice_leaks *leaks)
 {
 	struct sluice_leaks local = {.size = sizeof(local)};
 
+	sl_move_all_home(st);
 	for (unsigned int i = 0; i < st->nsq; i++) {
 		if (st->sq[i]->tcp == NULL)
 			continue;
@@ -173,8 +178,11 @@ static void free_stack(struct sluice_stack *st, struct sluice_leaks *leaks)
 		if (st->sq[i]->ip != NULL)
 			sl_ip_destroy(st->sq[i]);
 		local.timers += sl_app_timers(st->sq[i]);
-		sl_squeue_destroy(st->sq[i], &local.calls);
 	}
+	for (unsigned int i = 0; i < st->nsq; i++)
+		sl_squeue_cancel(st->sq[i], &local.calls);
+	for (unsigned int i = 0; i < st->nsq; i++)
+		sl_squeue_destroy(st->sq[i], &local.calls);
 	local.sockets = sl_posix_destroy(st);
 	if (st->tcp_master != NULL)
 		sl_tcp_master_destroy(st);

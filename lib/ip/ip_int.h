@@ -122,9 +122,11 @@ struct sl_ip_hooks {
 	void (*tcp_icmp)(struct sluice_squeue *sq, const struct sl_icmp_err *e);
 	/** The flow waited for a neighbour: err 0, it can send now; else -EHOSTUNREACH. */
 	void (*flow_ready)(struct sluice_squeue *sq, struct sl_flow *f, int err);
-	/** Which squeue owns this key? -1 unknown: mine. (Several squeues only.) */
+	/** Which squeue owns this key? -1 unknown: mine. SL_OWNER_LATE is added when its connection
+	 * was here and has left. (Several squeues only.) */
 	int (*tcp_owner)(struct sluice_squeue *sq, const struct sl_key *key);
 };
+#define SL_OWNER_LATE 256
 
 /* ip.c */
 int sl_ip_create(struct sluice_squeue *sq, const struct sl_ip_hooks *hooks);
@@ -161,6 +163,9 @@ int sl_ip_source(
 int sl_flow_init(
     struct sluice_squeue *sq, struct sl_flow *f, const struct sl_key *key, enum sl_flow_kind kind);
 void sl_flow_fini(struct sluice_squeue *sq, struct sl_flow *f);
+/** The flow has come from another squeue (which has called sl_flow_fini): its next packet looks for
+ * the way anew; a lowered path MTU stays. */
+void sl_flow_moved(struct sluice_squeue *sq, struct sl_flow *f);
 /** Slow half of sl_flow_ready. */
 int sl_flow_resolve(struct sluice_squeue *sq, struct sl_flow *f, const struct sl_key *key);
 /** New data was acknowledged: the neighbour is reachable. Cheap enough for every such ACK. */

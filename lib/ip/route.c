@@ -283,6 +283,20 @@ void sl_flow_fini(struct sluice_squeue *sq, struct sl_flow *f)
 	f->state = SL_FLOW_NEW;
 }
 
+void sl_flow_moved(struct sluice_squeue *sq, struct sl_flow *f)
+{
+	const struct sl_cfg *c = &sq->ip->snap->cfg;
+	uint16_t mtu = f->mtu;
+
+	f->nh = 0;
+	f->state = SL_FLOW_NEW;
+	f->gen = sq->ip->generation; /* else the MTU would be forgotten */
+	if (f->ifidx < c->nifs && mtu != 0 && mtu < c->ifs[f->ifidx].mtu) {
+		f->mtu = c->ifs[f->ifidx].mtu;
+		sl_flow_mtu(sq, f, mtu); /* so that it ages here too */
+	}
+}
+
 /* 0: f->nh names a usable neighbour, or none is needed. */
 int sl_flow_resolve(struct sluice_squeue *sq, struct sl_flow *f, const struct sl_key *key)
 {

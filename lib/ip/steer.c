@@ -67,6 +67,8 @@ int64_t sl_steer_show(struct sluice_squeue *sq, unsigned int port, const struct 
 {
 	const struct sl_ip_hooks *h = sq->ip->hooks;
 	int owner = h->tcp_owner != NULL ? h->tcp_owner(sq, key) : -1, queue;
+
+	owner = owner < SL_OWNER_LATE ? owner : owner - SL_OWNER_LATE;
 	unsigned int to = place(sq, port, key, &queue);
 
 	return SL_STEER_SHOWN(owner, to, queue);
@@ -79,6 +81,10 @@ uint64_t *ip_elsewhere(struct sluice_squeue *sq, unsigned int port, const struct
 	int o = h->tcp_owner != NULL ? h->tcp_owner(sq, key) : -1, queue;
 	uint64_t *cause = &sq->ctr.steer_owner;
 
+	if (SL_UNLIKELY(o >= SL_OWNER_LATE)) {
+		o -= SL_OWNER_LATE;
+		SL_COUNT(sq, sq_moves_late);
+	}
 	*to = (unsigned int)o;
 	if (o < 0) {
 		if (forwarded)

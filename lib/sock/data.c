@@ -53,12 +53,16 @@ static inline bool find(struct sluice_stack *st, sluice_conn_t h, struct target 
 	w = atomic_load_explicit(&d->word, memory_order_acquire);
 	if (SL_UNLIKELY((uint32_t)(w >> 32) != SL_HANDLE_GEN(h) || !(w & SL_BELL_OPEN)))
 		return false;
-	owner = atomic_load_explicit(&d->owner, memory_order_relaxed);
+	owner = sl_door_owner(d);
 	t->d = d;
+	t->c = NULL;
+	if (SL_UNLIKELY(owner == SL_NOBODY)) {
+		t->sq = st->sq[SL_HANDLE_SQ(h)];
+		return true;
+	}
 	t->sq = st->sq[owner];
-	t->c = sl_on_squeue(t->sq) && SL_HANDLE_SQ(h) == t->sq->id
-		   ? sl_slab_get(&sl_tcp_of(t->sq)->conns, SL_HANDLE_IDX(h))
-		   : NULL;
+	if (sl_on_squeue(t->sq))
+		t->c = sl_conn_named(t->sq, SL_NAME(t->sq, SL_HANDLE_SQ(h), SL_HANDLE_IDX(h)));
 	return true;
 }
 
@@ -278,28 +282,55 @@ static void zc_sweep(struct sl_zc *zc)
 	}
 }
 
-/* The last reference to the memory is gone; any thread. */
-static void zc_free(void *addr, void *opaque)
+static void zc_push(struct sl_zc *zc, struct zc_record *z)
 {
-	struct zc_record *z = opaque;
-	struct sl_zc *zc = z->zc;
 	uintptr_t old = atomic_load_explicit(&zc->done, memory_order_relaxed);
 
-	atomic_fetch_add_explicit(&zc->refs, 1, memory_order_relaxed);
 	do {
 		z->next = (struct zc_record *)old;
 		/* Sequentially consistent, like the store of `dead`: one of the two sides sees the
 		 * other and sweeps. */
 	} while (!atomic_compare_exchange_weak(&zc->done, &old, (uintptr_t)z));
+}
+
+/* The last reference to the memory is gone; any thread. */
+static void zc_free(void *addr, void *opaque)
+{
+	struct zc_record *z = opaque;
+	struct sl_zc *zc = z->zc;
+
+	atomic_fetch_add_explicit(&zc->refs, 1, memory_order_relaxed);
+	zc_push(zc, z);
 	if (atomic_load(&zc->dead))
 		zc_sweep(zc);
 	zc_unref(zc);
+}
+
+/* The connection has moved: by way of the squeue where it was born, which knows where it is, or will
+ * know soon. */
+static void zc_pass_on(struct sluice_squeue *sq, struct zc_record *z)
+{
+	struct sluice_stack *st = sq->stack;
+	unsigned int to = SL_HANDLE_SQ(z->conn);
+	uint32_t away = to == sq->id ? sl_door_of(st, z->conn)->away : 0;
+	struct sl_zc *was = z->zc;
+
+	if (away != 0 && !(away & SL_AWAY_HELD))
+		to = away - 1;
+	z->zc = sl_tcp_of(st->sq[to])->zc;
+	atomic_fetch_add_explicit(&z->zc->refs, 1, memory_order_relaxed);
+	zc_push(z->zc, z);
+	zc_unref(was);
 }
 
 static void zc_notify(struct sluice_squeue *sq, struct zc_record *z)
 {
 	struct sl_conn *c = sl_conn_get(sq, z->conn);
 
+	if (SL_UNLIKELY(c == NULL && sl_handle_live(sq->stack, z->conn))) {
+		zc_pass_on(sq, z);
+		return;
+	}
 	if (c != NULL && c->up != NULL && c->up->zcopy_notify != NULL) {
 		sl_upcall_begin(sq);
 		c->up->zcopy_notify(c->up_arg, z->conn, z->cookie);
@@ -309,6 +340,11 @@ static void zc_notify(struct sluice_squeue *sq, struct zc_record *z)
 		sl_up_zcopy_done(sq, c); /* `closed` may have waited for this */
 	zc_unref(z->zc);
 	free(z);
+}
+
+bool sl_sock_zcopy_pending(const struct sluice_squeue *sq)
+{
+	return atomic_load_explicit(&sq->tcp->zc->done, memory_order_relaxed) != 0;
 }
 
 unsigned int sl_sock_zcopy_run(struct sluice_squeue *sq)
@@ -512,14 +548,18 @@ static int splice_chain(
 ssize_t sluice_splice(struct sluice_stack *st, sluice_conn_t from, sluice_conn_t to, size_t n)
 {
 	struct rte_mbuf *m;
-	struct target t;
+	struct target f, t;
 	ssize_t room, len;
-	int rc = reader(st, from, &t);
+	int rc = reader(st, from, &f);
 
 	if (rc == 0)
 		rc = reader(st, to, &t);
 	if (rc < 0)
 		return rc;
+	if (SL_UNLIKELY(f.c->spliced != to || t.c->spliced != from)) {
+		f.c->spliced = to;
+		t.c->spliced = from;
+	}
 	room = sluice_sendable(st, to);
 	if (room <= 0)
 		return room < 0 ? room : -EAGAIN;

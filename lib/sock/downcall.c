@@ -151,21 +151,10 @@ int sluice_getpeername(
 
 /* ---- synchronous downcalls: the caller's half ---- */
 
-static unsigned int home_of(struct sluice_stack *st, sluice_conn_t c)
-{
-	struct sl_door *d = sl_door_of(st, c);
-
-	return d == NULL ? st->nsq : atomic_load_explicit(&d->owner, memory_order_acquire);
-}
-
 static int call_conn(
     struct sluice_stack *st, enum sl_op op, sluice_conn_t c, const struct sluice_args *args)
 {
-	unsigned int sq = home_of(st, c);
-
-	if (sq >= st->nsq || !sl_handle_live(st, c))
-		return -EBADF;
-	return (int)sl_synch_call(st, sq, op, c, args);
+	return (int)sl_conn_call(st, op, c, args);
 }
 
 /* The bind table was busy on the squeue, which must not wait; a control thread may. */
@@ -202,13 +191,6 @@ int sluice_create(struct sluice_stack *st, int family, int type, int proto, uint
 		return -EINVAL;
 	return (int)sl_synch_call(
 	    st, birth_squeue(st, squeue), SL_OP_CREATE, SLUICE_CONN_NONE, &args);
-}
-
-int sluice_conn_squeue(struct sluice_stack *st, sluice_conn_t c)
-{
-	if (!sl_handle_live(st, c))
-		return -EBADF;
-	return (int)atomic_load_explicit(&sl_door_of(st, c)->owner, memory_order_acquire);
 }
 
 int sluice_activate(
@@ -343,6 +325,34 @@ int sluice_conn_info(struct sluice_stack *st, sluice_conn_t c, struct sluice_con
 	if (info->size != sizeof(*info))
 		return -EINVAL;
 	return call_conn(st, SL_OP_INFO, c, &args);
+}
+
+/* ---- where it lives ---- */
+
+int sluice_move(struct sluice_stack *st, sluice_conn_t c, unsigned int to)
+{
+	struct sluice_args args = {{to}};
+	struct sl_door *d = sl_door_of(st, c);
+	uint32_t owner;
+
+	if (d == NULL || !sl_handle_live(st, c))
+		return -EBADF;
+	if (to >= st->nsq)
+		return -EINVAL;
+	owner = sl_door_owner(d);
+	if (owner != SL_NOBODY && sl_on_squeue(st->sq[owner]))
+		return (int)sl_conn_call(st, SL_OP_MOVE, c, &args);
+	return sl_conn_post(st, SL_OP_MOVE, c, &args);
+}
+
+int sluice_conn_squeue(struct sluice_stack *st, sluice_conn_t c)
+{
+	struct sl_door *d = sl_door_of(st, c);
+	uint32_t owner = d == NULL ? SL_NOBODY : sl_door_owner(d);
+
+	if (d == NULL || !sl_handle_live(st, c))
+		return -EBADF;
+	return owner == SL_NOBODY ? -EAGAIN : (int)owner;
 }
 
 /* ---- asynchronous downcalls: the door ---- */
@@ -539,6 +549,8 @@ int64_t sl_sock_op(
 		SL_COUNT(sq, sq_stale);
 		return -EBADF;
 	}
+	if (op == SL_OP_MOVE)
+		return sl_move_request(sq, c, (unsigned int)a->a[0]);
 	if (c->flags & SL_C_CLOSED_BY_APP)
 		return -EBADF;
 	switch (op) {
@@ -574,18 +586,18 @@ int64_t sl_sock_op(
 
 /* ---- entries of other threads ---- */
 
-void sl_sock_data(struct sluice_squeue *sq, uint32_t idx, struct rte_mbuf *m, uint32_t flags)
+void sl_sock_data(struct sluice_squeue *sq, uint32_t name, struct rte_mbuf *m, uint32_t flags)
 {
-	struct sl_conn *c = sl_slab_get(&sl_tcp_of(sq)->conns, idx);
+	struct sl_conn *c = sl_conn_named(sq, name);
 
 	sl_sock_append(sq, c, m, flags);
 	if (!(c->flags & SL_C_CLOSED_BY_APP))
 		sl_sock_sent(sq, c, false);
 }
 
-void sl_sock_bell(struct sluice_squeue *sq, uint32_t idx, uint32_t bits)
+void sl_sock_bell(struct sluice_squeue *sq, uint32_t name, uint32_t bits)
 {
-	struct sl_conn *c = sl_slab_get(&sl_tcp_of(sq)->conns, idx);
+	struct sl_conn *c = sl_conn_named(sq, name);
 
 	if (c->flags & SL_C_CLOSED_BY_APP) {
 		if (bits & SL_BELL_ABORT && c->state >= SLUICE_SYN_SENT)

@@ -11,8 +11,8 @@
 /* downcall.c */
 /** The `data` and `bell` hooks: a chain that another thread sends; shutdown, clr_flowctrl, close,
  * abort. */
-void sl_sock_data(struct sluice_squeue *sq, uint32_t idx, struct rte_mbuf *m, uint32_t flags);
-void sl_sock_bell(struct sluice_squeue *sq, uint32_t idx, uint32_t bits);
+void sl_sock_data(struct sluice_squeue *sq, uint32_t name, struct rte_mbuf *m, uint32_t flags);
+void sl_sock_bell(struct sluice_squeue *sq, uint32_t name, uint32_t bits);
 /** Library operations of connections. */
 int64_t sl_sock_op(
     struct sluice_squeue *sq, enum sl_op op, sluice_conn_t c, const struct sluice_args *args);
@@ -22,6 +22,7 @@ int sl_sock_create(struct sluice_squeue *sq);
 void sl_sock_destroy(struct sluice_squeue *sq);
 /** zcopy_notify for external sends that nobody references any more; returns how many. */
 unsigned int sl_sock_zcopy_run(struct sluice_squeue *sq);
+bool sl_sock_zcopy_pending(const struct sluice_squeue *sq);
 /** One chain into the send queue of a connection that may have ended meanwhile (then it is freed
  * and counted). */
 void sl_sock_append(

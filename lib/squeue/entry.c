@@ -29,6 +29,11 @@
  * per thread, no registration of threads, no overflow path, and one look per pass instead of one
  * per producer: it stayed, the ring went.
  *
+ * What is asked of a connection always enters at the squeue where it was born, also when it has moved
+ * since: that squeue hands entries on to the owner, in their order (mail.c). So there is one place
+ * where their order is made, and a producer that was stopped between reading who the owner is and
+ * its push cannot come too late. The owner's thread runs its own calls inline all the same.
+ *
  * A door's word holds generation, OPEN, and the bits that were rung. A thread with a stale handle
  * fails the comparison inside its own compare-and-swap, so it can never ring the slot's next life.
  * A chain carries the generation, and is freed when that is over.
@@ -72,35 +77,6 @@ void sl_sq_wake(struct sluice_squeue *sq)
 
 /* ---- the list ---- */
 
-/* Atomic access: who lost a race for the head may still write its link while nobody reads it, and
- * tools should know that this is meant. */
-static inline uint64_t *link_of(struct sluice_squeue *sq, sl_entry_t e)
-{
-	uint32_t id = (uint32_t)(e >> 1);
-
-	if ((e & 1) == 0)
-		return &((struct rte_mbuf *)(uintptr_t)e)->tx_offload;
-	if (id & SL_ID_CALL)
-		return &sq->stack->calls[id & ~SL_ID_CALL].link;
-	return &sq->doors[SL_HANDLE_IDX((uint64_t)id << 32)].node[id >> SL_ID_NODE];
-}
-
-static inline sl_entry_t link_get(struct sluice_squeue *sq, sl_entry_t e)
-{
-	return __atomic_load_n(link_of(sq, e), __ATOMIC_RELAXED);
-}
-
-static inline void push(struct sluice_squeue *sq, sl_entry_t e, uint64_t *link)
-{
-	sl_entry_t head = atomic_load_explicit(&sq->entries, memory_order_relaxed);
-
-	do {
-		__atomic_store_n(link, head, __ATOMIC_RELAXED);
-	} while (!atomic_compare_exchange_weak_explicit(
-	    &sq->entries, &head, e, memory_order_seq_cst, memory_order_relaxed));
-	sl_sq_kick(sq);
-}
-
 /* The whole list, oldest first; 0: there is nothing. */
 static sl_entry_t take(struct sluice_squeue *sq)
 {
@@ -110,13 +86,14 @@ static sl_entry_t take(struct sluice_squeue *sq)
 		return 0;
 	e = atomic_exchange_explicit(&sq->entries, 0, memory_order_acquire);
 	while (e != 0) {
-		uint64_t *link = link_of(sq, e);
+		uint64_t *link = sl_link_of(sq, e);
 		sl_entry_t next = __atomic_load_n(link, __ATOMIC_RELAXED);
 
 		__atomic_store_n(link, oldest, __ATOMIC_RELAXED);
 		oldest = e;
 		e = next;
 	}
+	sl_arrivals(sq);
 	return oldest;
 }
 
@@ -146,6 +123,8 @@ static inline sl_entry_t node_entry(uint32_t idx, unsigned int node)
 }
 
 static uint32_t call_alloc(struct sluice_stack *st);
+static void post_conn(struct sluice_stack *st, uint32_t slot, unsigned int tag, sluice_conn_t c,
+    const struct sluice_args *args);
 
 /* No place of its own for this ring: the node, which waits, runs once more after its turn. */
 static void ring_again(
@@ -162,7 +141,7 @@ static void ring_again(
 	    &d->word, &w, n, memory_order_acq_rel, memory_order_relaxed));
 	atomic_fetch_add_explicit(&sq->stack->rings_late, 1, memory_order_relaxed);
 	if ((w & QUEUED(node)) == 0)
-		push(sq, node_entry(SL_HANDLE_IDX(c), node), &d->node[node]);
+		sl_entry_push(sq, node_entry(SL_HANDLE_IDX(c), node), &d->node[node]);
 }
 
 /* The node stands in the list, with newer entries behind it. */
@@ -173,7 +152,7 @@ static void ring_late(
 	uint32_t slot = call_alloc(sq->stack);
 
 	if (slot != 0)
-		sl_post_reserved(sq->stack, sq->id, slot, SL_OP_DOOR, c, &args);
+		post_conn(sq->stack, slot, SL_OP_DOOR, c, &args);
 	else
 		ring_again(sq, d, c, node, bits);
 }
@@ -199,7 +178,7 @@ static int ring_node(struct sluice_squeue *sq, struct sl_door *d, sluice_conn_t 
 	if (SL_UNLIKELY(late))
 		ring_late(sq, d, c, node, bits);
 	else if ((w & QUEUED(node)) == 0)
-		push(sq, e, &d->node[node]);
+		sl_entry_push(sq, e, &d->node[node]);
 	return 0;
 }
 
@@ -230,8 +209,9 @@ int sl_chain_push(
 	SL_CHECK(len == rte_pktmbuf_pkt_len(chain) && flags < 256);
 	sl_pkt_word(chain)[0] = SL_HANDLE_GEN(c);
 	sl_pkt_word(chain)[1] = SL_HANDLE_IDX(c) << 8 | flags;
+	chain->port = (uint16_t)SL_HANDLE_SQ(c);
 	atomic_fetch_add_explicit(&d->queued, len, memory_order_relaxed);
-	push(st->sq[SL_HANDLE_SQ(c)], (uintptr_t)chain, &chain->tx_offload);
+	sl_entry_push(st->sq[SL_HANDLE_SQ(c)], (uintptr_t)chain, &chain->tx_offload);
 	return 0;
 }
 
@@ -267,12 +247,17 @@ void sl_door_close(struct sluice_squeue *sq, uint32_t idx)
 	    &d->word, &w, n, memory_order_acq_rel, memory_order_relaxed));
 }
 
-static void run_node(struct sluice_squeue *sq, uint32_t idx, unsigned int node)
+static void run_node(struct sluice_squeue *sq, sl_entry_t e)
 {
-	struct sl_door *d = &sq->doors[idx];
+	uint32_t birth = (uint32_t)(e >> SL_ENTRY_BIRTH), id = (uint32_t)(e >> 1);
+	uint32_t idx = SL_NAME_IDX(id), node = id >> SL_ID_NODE;
+	struct sl_door *d = sl_entry_door(sq, e);
 	uint64_t mask = node_bits[node], again;
-	uint64_t w = atomic_load_explicit(&d->word, memory_order_relaxed), n;
+	uint64_t w, n;
 
+	if (birth == 0 && SL_UNLIKELY(d->away != 0) && sl_mail_on(sq, d, e))
+		return;
+	w = atomic_load_explicit(&d->word, memory_order_relaxed);
 	do {
 		n = w & ~(mask | mask << SL_BELL_AGAIN | QUEUED(node));
 		again = (w >> SL_BELL_AGAIN) & mask;
@@ -280,25 +265,30 @@ static void run_node(struct sluice_squeue *sq, uint32_t idx, unsigned int node)
 			n |= again | QUEUED(node);
 	} while (!atomic_compare_exchange_weak_explicit(
 	    &d->word, &w, n, memory_order_acq_rel, memory_order_relaxed));
-	if (SL_UNLIKELY(again != 0))
-		push(sq, node_entry(idx, node), &d->node[node]);
+	if (SL_UNLIKELY(again != 0)) /* where all that is new goes in */
+		sl_entry_push(sq->stack->sq[birth ^ sq->id], node_entry(idx, node), &d->node[node]);
 	sl_ctr_add(&sq->priv->st.tag_count[SL_OP_DOOR], 1);
 	if (SL_UNLIKELY((w & SL_BELL_OPEN) == 0))
 		SL_COUNT(sq, sq_stale);
 	else if ((w & mask) != 0)
-		sq->hooks->bell(sq, idx, (uint32_t)(w & mask));
+		sq->hooks->bell(sq, birth << 24 | idx, (uint32_t)(w & mask));
 }
 
 static void run_chain(struct sluice_squeue *sq, struct rte_mbuf *m)
 {
-	uint32_t idx = sl_pkt_word(m)[1] >> 8, len = rte_pktmbuf_pkt_len(m);
+	uint32_t idx = sl_pkt_word(m)[1] >> 8, len = rte_pktmbuf_pkt_len(m), birth = m->port;
 	struct sl_door *d = &sq->doors[idx];
-	uint64_t w = atomic_load_explicit(&d->word, memory_order_relaxed);
+	uint64_t w;
 
+	if (SL_UNLIKELY(birth != sq->id))
+		d = &sq->stack->sq[birth]->doors[idx];
+	else if (SL_UNLIKELY(d->away != 0) && sl_mail_on(sq, d, (uintptr_t)m))
+		return;
+	w = atomic_load_explicit(&d->word, memory_order_relaxed);
 	sl_ctr_add(&sq->priv->st.tag_count[SL_OP_DATA], 1);
 	d->taken += len;
 	if (SL_LIKELY(GEN(w) == sl_pkt_word(m)[0] && (w & SL_BELL_OPEN) != 0)) {
-		sq->hooks->data(sq, idx, m, sl_pkt_word(m)[1] & 255);
+		sq->hooks->data(sq, SL_NAME(sq, birth, idx), m, sl_pkt_word(m)[1] & 255);
 		return;
 	}
 	SL_COUNT(sq, sq_stale);
@@ -310,8 +300,8 @@ static void run_chain(struct sluice_squeue *sq, struct rte_mbuf *m)
 /* A ring that went as a call. */
 static int64_t run_ring(struct sluice_squeue *sq, sluice_conn_t c, uint32_t bits)
 {
-	if (SL_HANDLE_SQ(c) == sq->id && sl_handle_live(sq->stack, c))
-		sq->hooks->bell(sq, SL_HANDLE_IDX(c), bits);
+	if (sl_handle_live(sq->stack, c) && sl_door_owner(sl_door_of(sq->stack, c)) == sq->id)
+		sq->hooks->bell(sq, SL_NAME(sq, SL_HANDLE_SQ(c), SL_HANDLE_IDX(c)), bits);
 	else
 		SL_COUNT(sq, sq_stale);
 	return 0;
@@ -392,6 +382,7 @@ static struct sl_call *call_fill(struct sluice_stack *st, uint32_t slot, unsigne
 
 	call->tag = (uint16_t)tag;
 	call->async = async;
+	call->by_conn = false;
 	call->conn = c;
 	if (args != NULL)
 		call->args = *args;
@@ -407,7 +398,31 @@ void sl_post_reserved(struct sluice_stack *st, unsigned int sq_id, uint32_t slot
     sluice_conn_t c, const struct sluice_args *args)
 {
 	call_fill(st, slot, tag, c, args, true);
-	push(st->sq[sq_id], SL_ENTRY(SL_ID_CALL | slot), &st->calls[slot].link);
+	sl_entry_push(st->sq[sq_id], SL_ENTRY(SL_ID_CALL | slot), &st->calls[slot].link);
+}
+
+/* To the squeue where the connection was born, which hands it on. */
+static void post_conn(struct sluice_stack *st, uint32_t slot, unsigned int tag, sluice_conn_t c,
+    const struct sluice_args *args)
+{
+	struct sl_call *call = call_fill(st, slot, tag, c, args, true);
+
+	call->by_conn = true;
+	sl_entry_push(st->sq[SL_HANDLE_SQ(c)], SL_ENTRY(SL_ID_CALL | slot), &call->link);
+}
+
+int sl_conn_post(
+    struct sluice_stack *st, unsigned int tag, sluice_conn_t c, const struct sluice_args *args)
+{
+	uint32_t slot;
+
+	if (!sl_handle_live(st, c))
+		return -EBADF;
+	slot = call_alloc(st);
+	if (slot == 0)
+		return -ENOBUFS;
+	post_conn(st, slot, tag, c, args);
+	return 0;
 }
 
 int sl_post(struct sluice_stack *st, unsigned int sq_id, unsigned int tag, sluice_conn_t c,
@@ -439,8 +454,9 @@ int sluice_post_conn(
 		atomic_fetch_add_explicit(&st->calls_stale, 1, memory_order_relaxed);
 		return -EBADF;
 	}
-	return sluice_post(st,
-	    atomic_load_explicit(&sl_door_of(st, c)->owner, memory_order_relaxed), tag, c, args);
+	if (tag < 0 || (unsigned int)tag >= st->nops)
+		return -EINVAL;
+	return sl_conn_post(st, SL_OP_USER + (unsigned int)tag, c, args);
 }
 
 /* ---- running ---- */
@@ -479,6 +495,12 @@ static void run_call(struct sluice_squeue *sq, uint32_t slot)
 	struct sl_sq_priv *p = sq->priv;
 	int64_t result;
 
+	if (c->by_conn && SL_HANDLE_SQ(c->conn) == sq->id) {
+		struct sl_door *d = &sq->doors[SL_HANDLE_IDX(c->conn)];
+
+		if (SL_UNLIKELY(d->away != 0) && sl_mail_on(sq, d, SL_ENTRY(SL_ID_CALL | slot)))
+			return;
+	}
 	if (SL_UNLIKELY(c->tag == SL_OP_ENTER)) {
 		/* Handed over at the end of the pass, when nothing is half done. */
 		__atomic_store_n(&c->next, 0, __ATOMIC_RELAXED);
@@ -503,12 +525,14 @@ static void run_entry(struct sluice_squeue *sq, sl_entry_t e)
 {
 	uint32_t id = (uint32_t)(e >> 1);
 
-	if ((e & 1) == 0)
+	if ((e & 3) == 0)
 		run_chain(sq, (struct rte_mbuf *)(uintptr_t)e);
+	else if ((e & 1) == 0)
+		sq->hooks->note(sq, (struct sl_note *)(uintptr_t)(e - SL_ENTRY_NOTE));
 	else if (id & SL_ID_CALL)
 		run_call(sq, id & ~SL_ID_CALL);
 	else
-		run_node(sq, SL_HANDLE_IDX((uint64_t)id << 32), id >> SL_ID_NODE);
+		run_node(sq, e);
 }
 
 static inline void run_one(struct sluice_squeue *sq)
@@ -516,7 +540,7 @@ static inline void run_one(struct sluice_squeue *sq)
 	sl_entry_t e = sq->priv->run;
 
 	/* The link belongs to others once the entry has run. */
-	sq->priv->run = link_get(sq, e);
+	sq->priv->run = sl_link_get(sq, e);
 	run_entry(sq, e);
 }
 
@@ -524,6 +548,7 @@ unsigned int sl_entries_run(struct sluice_squeue *sq, unsigned int budget)
 {
 	unsigned int n = 0;
 
+	sl_arrivals(sq);
 	while (sq->priv->run != 0 || refill(sq)) {
 		if (n == budget) {
 			SL_COUNT(sq, sq_budget_entries);
@@ -542,6 +567,7 @@ void sl_entries_drain(struct sluice_squeue *sq)
 {
 	unsigned int n = 0;
 
+	sl_arrivals(sq);
 	for (int round = 0; round < 2; round++) {
 		for (; sq->priv->run != 0; n++)
 			run_one(sq);
@@ -556,51 +582,70 @@ static bool entry_is_of(struct sluice_squeue *sq, sl_entry_t e, sluice_conn_t c)
 {
 	uint32_t id = (uint32_t)(e >> 1);
 
+	if ((e & 3) == 0) {
+		struct rte_mbuf *m = (struct rte_mbuf *)(uintptr_t)e;
+
+		return sl_pkt_word(m)[1] >> 8 == SL_HANDLE_IDX(c) && m->port == SL_HANDLE_SQ(c);
+	}
 	if ((e & 1) == 0)
-		return sl_pkt_word((struct rte_mbuf *)(uintptr_t)e)[1] >> 8 == SL_HANDLE_IDX(c);
+		return false;
 	if (id & SL_ID_CALL)
 		return sq->stack->calls[id & ~SL_ID_CALL].tag == SL_OP_DOOR &&
 		       sq->stack->calls[id & ~SL_ID_CALL].conn == c;
-	return SL_HANDLE_IDX((uint64_t)id << 32) == SL_HANDLE_IDX(c);
+	return sl_entry_door(sq, e) == sl_door_of(sq->stack, c);
 }
 
-/*
- * Before a call that a thread on the squeue makes in the middle of something: what stands in the
- * list for the connection runs now, in its order. A walk through the list, but only while there is
- * something.
- */
-static void drain_conn(struct sluice_squeue *sq, sluice_conn_t c)
+/* What stands in the list for the connection runs now, in its order. */
+static void run_of_conn(struct sluice_squeue *sq, sluice_conn_t c)
 {
 	sl_entry_t mine = 0, *tail = &sq->priv->run, *mine_tail = &mine, e;
 	unsigned int n = 0;
-	struct sl_door *d;
 
-	if (SL_HANDLE_SQ(c) != sq->id || !sl_handle_live(sq->stack, c))
-		return;
-	d = &sq->doors[SL_HANDLE_IDX(c)];
-	if (!sl_door_has_chains(d) && (atomic_load_explicit(&d->word, memory_order_relaxed) &
-					  (ALL_QUEUED | SL_BELL_LATE)) == 0)
-		return;
-	atomic_fetch_and_explicit(&d->word, ~(uint64_t)SL_BELL_LATE, memory_order_relaxed);
 	for (int round = 0; round < 2; round++) {
 		while ((e = *tail) != 0) {
 			if (!entry_is_of(sq, e, c)) {
-				tail = link_of(sq, e);
+				tail = sl_link_of(sq, e);
 				continue;
 			}
-			*tail = *link_of(sq, e);
+			*tail = *sl_link_of(sq, e);
 			*mine_tail = e;
-			mine_tail = link_of(sq, e);
+			mine_tail = sl_link_of(sq, e);
 			*mine_tail = 0;
 		}
 		if (round == 0)
 			*tail = take(sq);
 	}
 	for (; (e = mine) != 0; n++) {
-		mine = link_get(sq, e);
+		mine = sl_link_get(sq, e);
 		run_entry(sq, e);
 	}
 	SL_COUNT_N(sq, sq_entries, n);
+}
+
+/*
+ * Before a call that a thread on the squeue makes in the middle of something: what stands in the
+ * list for the connection runs now. A walk through the list, but only while there is something. Of a
+ * connection that has moved, the list of the squeue where it was born comes first, if this thread
+ * has that one too; what is still there otherwise comes after the call.
+ */
+static void drain_conn(struct sluice_squeue *sq, sluice_conn_t c)
+{
+	struct sluice_squeue *box;
+	struct sl_door *d;
+
+	if (!sl_handle_live(sq->stack, c))
+		return;
+	d = sl_door_of(sq->stack, c);
+	box = sq->stack->sq[SL_HANDLE_SQ(c)];
+	if (sl_door_owner(d) != sq->id)
+		return;
+	if (!sl_door_has_chains(d) && (atomic_load_explicit(&d->word, memory_order_relaxed) &
+					  (ALL_QUEUED | SL_BELL_LATE)) == 0)
+		return;
+	atomic_fetch_and_explicit(&d->word, ~(uint64_t)SL_BELL_LATE, memory_order_relaxed);
+	if (SL_UNLIKELY(box != sq) && sl_on_squeue(box))
+		run_of_conn(box, c);
+	run_of_conn(sq, c);
 }
 
 static void cancel_call(struct sluice_squeue *sq, uint32_t slot)
@@ -629,10 +674,10 @@ uint64_t sl_entries_cancel(struct sluice_squeue *sq)
 		sl_entry_t e = p->run;
 		uint32_t id = (uint32_t)(e >> 1);
 
-		p->run = link_get(sq, e);
-		if ((e & 1) == 0) {
+		p->run = sl_link_get(sq, e);
+		if ((e & 3) == 0) {
 			rte_pktmbuf_free((struct rte_mbuf *)(uintptr_t)e);
-		} else if (id & SL_ID_CALL) {
+		} else if ((e & 1) != 0 && (id & SL_ID_CALL)) {
 			cancel_call(sq, id & ~SL_ID_CALL);
 			calls++;
 		}
@@ -655,6 +700,8 @@ static int64_t run_inline(
 		return run_op(sq, tag, c, args);
 	}
 	sq->in_pass = true;
+	if (c != SLUICE_CONN_NONE && SL_UNLIKELY(SL_HANDLE_SQ(c) != sq->id))
+		drain_conn(sq, c);
 	sl_entries_drain(sq);
 	result = run_op(sq, tag, c, args);
 	sq->hooks->deferred(sq);
@@ -696,25 +743,15 @@ static void wait_done(struct sluice_squeue *sq, struct sl_call *c)
 		sl_futex(&c->state, FUTEX_WAIT, SL_CALL_WAITED, UINT64_MAX);
 }
 
-int64_t sl_synch_call(struct sluice_stack *st, unsigned int sq_id, unsigned int tag,
-    sluice_conn_t c, const struct sluice_args *args)
+/* To the squeue's list, and wait. */
+static int64_t ship(struct sluice_squeue *sq, unsigned int tag, sluice_conn_t c,
+    const struct sluice_args *args, bool by_conn)
 {
-	struct sluice_squeue *sq;
+	struct sluice_stack *st = sq->stack;
 	struct sl_call *call;
 	int64_t result;
 	uint32_t slot;
 
-	if (sq_id >= st->nsq || tag >= SL_OP_MAX)
-		return -EINVAL;
-	sq = st->sq[sq_id];
-	if (sl_on_squeue(sq) && tag != SL_OP_ENTER)
-		return run_inline(sq, tag, c, args);
-	/* Nobody's squeue can be taken without waiting, by a thread that polls others too. */
-	if (tag != SL_OP_ENTER && sl_try_own(sq)) {
-		result = run_inline(sq, tag, c, args);
-		sl_unown(sq);
-		return result;
-	}
 	if (sl_thread_polls()) {
 		atomic_fetch_add_explicit(&st->exdev, 1, memory_order_relaxed);
 		return -EXDEV;
@@ -723,8 +760,9 @@ int64_t sl_synch_call(struct sluice_stack *st, unsigned int sq_id, unsigned int 
 	if (slot == 0)
 		return -ENOBUFS;
 	call = call_fill(st, slot, tag, c, args, false);
+	call->by_conn = by_conn;
 	atomic_fetch_add(&sq->priv->waiters, 1);
-	push(sq, SL_ENTRY(SL_ID_CALL | slot), &call->link);
+	sl_entry_push(sq, SL_ENTRY(SL_ID_CALL | slot), &call->link);
 	/* Push, then try; a leaving owner gives up, then looks: one of the two runs the entry. */
 	if (sl_try_own(sq))
 		sl_unown(sq);
@@ -732,6 +770,62 @@ int64_t sl_synch_call(struct sluice_stack *st, unsigned int sq_id, unsigned int 
 	result = call->result;
 	call_free(st, slot);
 	return result;
+}
+
+/* Nobody's squeue can be taken without waiting, by a thread that polls others too. */
+static bool run_unowned(struct sluice_squeue *sq, unsigned int tag, sluice_conn_t c,
+    const struct sluice_args *args, int64_t *result)
+{
+	if (!sl_try_own(sq))
+		return false;
+	*result = run_inline(sq, tag, c, args);
+	sl_unown(sq);
+	return true;
+}
+
+int64_t sl_synch_call(struct sluice_stack *st, unsigned int sq_id, unsigned int tag,
+    sluice_conn_t c, const struct sluice_args *args)
+{
+	struct sluice_squeue *sq;
+	int64_t result;
+
+	if (sq_id >= st->nsq || tag >= SL_OP_MAX || tag == SL_OP_ENTER)
+		return -EINVAL;
+	sq = st->sq[sq_id];
+	if (sl_on_squeue(sq))
+		return run_inline(sq, tag, c, args);
+	if (run_unowned(sq, tag, c, args, &result))
+		return result;
+	return ship(sq, tag, c, args, false);
+}
+
+int64_t sl_conn_call(
+    struct sluice_stack *st, unsigned int tag, sluice_conn_t c, const struct sluice_args *args)
+{
+	struct sl_door *d = sl_door_of(st, c);
+	struct sluice_squeue *box;
+	uint32_t owner;
+	int64_t result;
+
+	if (d == NULL || !sl_handle_live(st, c))
+		return -EBADF;
+	box = st->sq[SL_HANDLE_SQ(c)];
+	owner = sl_door_owner(d);
+	if (tag != SL_OP_ENTER && owner != SL_NOBODY) {
+		if (sl_on_squeue(st->sq[owner]))
+			return run_inline(st->sq[owner], tag, c, args);
+		/* While it is nobody's, a connection can leave its squeue only by our doing. */
+		if (owner == box->id && sl_try_own(box)) {
+			bool here = sl_door_owner(d) == box->id;
+
+			if (here)
+				result = run_inline(box, tag, c, args);
+			sl_unown(box);
+			if (here)
+				return result;
+		}
+	}
+	return ship(box, tag, c, args, true);
 }
 
 int64_t sluice_synch_call(struct sluice_stack *st, unsigned int sq_id, int tag, sluice_conn_t c,

@@ -18,11 +18,6 @@
 #include <inttypes.h>
 #include <time.h>
 
-enum {
-	HOLD_LENT,
-	HOLD_GIVEN
-};
-
 static uint64_t clock_ns(void)
 {
 	struct timespec ts;
@@ -45,7 +40,7 @@ void sl_hold_grant(struct sluice_squeue *sq)
 		atomic_store_explicit(&p->holder, c->args.a[0], memory_order_relaxed);
 	else
 		atomic_store_explicit(&sq->owner, c->args.a[0], memory_order_relaxed);
-	sl_call_complete(sq, c, polled ? HOLD_LENT : HOLD_GIVEN);
+	sl_call_complete(sq, c, sq->id);
 }
 
 int sluice_squeue_synch_enter(struct sluice_stack *st, sluice_conn_t c, struct sluice_squeue **out)
@@ -59,18 +54,21 @@ int sluice_squeue_synch_enter(struct sluice_stack *st, sluice_conn_t c, struct s
 
 		if (d == NULL || !sl_handle_live(st, c))
 			return -EBADF;
-		id = atomic_load_explicit(&d->owner, memory_order_relaxed);
+		id = sl_door_owner(d);
+		if (id == SL_NOBODY)
+			id = SL_HANDLE_SQ(c);
 		if (sl_on_squeue(st->sq[id]) ||
 		    atomic_load_explicit(&st->sq[id]->owner, memory_order_relaxed) == sl_self())
 			return -EDEADLK;
-		rc = sl_synch_call(st, id, SL_OP_ENTER, SLUICE_CONN_NONE, &args);
+		/* Goes where the connection is, behind all that was asked of it before. */
+		rc = sl_conn_call(st, SL_OP_ENTER, c, &args);
 		if (rc < 0)
 			return (int)rc;
+		id = (uint32_t)rc;
 		sl_self_add(1);
 		st->sq[id]->priv->hold_t0 = clock_ns();
 		/* It may have ended, or moved, while this thread waited. */
-		if (sl_handle_live(st, c) &&
-		    atomic_load_explicit(&d->owner, memory_order_relaxed) == id) {
+		if (sl_handle_live(st, c) && sl_door_owner(d) == id) {
 			*out = st->sq[id];
 			return 0;
 		}

@@ -272,6 +272,12 @@ int sluice_squeue_poll(struct sluice_squeue *sq, uint64_t now, unsigned int budg
 	p->tsc_start = start;
 	p->tsc_busy = ps.t - start;
 	sq->in_pass = false;
+	if (SL_UNLIKELY(p->handed != 0)) {
+		uint64_t handed = p->handed;
+
+		p->handed = 0;
+		sl_handed_help(sq->stack, handed);
+	}
 	if (SL_UNLIKELY(p->enter != 0)) {
 		ps.work++;
 		sl_hold_grant(sq);
@@ -330,7 +336,8 @@ static void idle_sleep(struct sluice_squeue *sq, uint64_t now)
 	if (next - now < span)
 		span = next - now;
 	atomic_store(&sq->sleeping, 1);
-	if (atomic_load(&sq->entries) == 0 && atomic_load(&sq->priv->fwd_pending) == 0) {
+	if (atomic_load(&sq->entries) == 0 && atomic_load(&sq->arrivals) == 0 &&
+	    atomic_load(&sq->priv->fwd_pending) == 0) {
 		SL_COUNT(sq, sq_sleeps);
 		sl_futex(&sq->sleeping, FUTEX_WAIT, 1, span);
 	}

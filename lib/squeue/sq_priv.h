@@ -44,6 +44,7 @@ struct sl_sq_priv {
 	uint64_t fwd_todo;                /* senders whose rings are not known to be empty */
 	uint64_t fwd_dirty[SL_FWD_KINDS]; /* receivers to whom something unpublished was written */
 	uint64_t hold_t0;                 /* holder's clock at enter */
+	uint64_t handed; /* squeues to which entries went on: nobody may be polling them */
 	struct sl_slab timers;
 	uint32_t *timer_gen; /* outside the slab, which gives memory back */
 	size_t timer_gen_len, doors_len;
@@ -84,6 +85,8 @@ void sl_sq_free(struct sluice_stack *st, void *p, size_t size);
 /* entry.c */
 unsigned int sl_entries_run(struct sluice_squeue *sq, unsigned int budget);
 void sl_entries_drain(struct sluice_squeue *sq);
+void sl_arrivals_run(struct sluice_squeue *sq);
+void sl_handed_help(struct sluice_stack *st, uint64_t handed);
 uint64_t sl_entries_cancel(struct sluice_squeue *sq);
 void sl_call_complete(struct sluice_squeue *sq, struct sl_call *c, int64_t result);
 void sl_sq_wake(struct sluice_squeue *sq);
@@ -91,7 +94,17 @@ long sl_futex(_Atomic uint32_t *word, int op, uint32_t val, uint64_t timeout_ns)
 
 static inline bool sl_entries_pending(struct sluice_squeue *sq)
 {
-	return sq->priv->run != 0 || atomic_load_explicit(&sq->entries, memory_order_relaxed) != 0;
+	return sq->priv->run != 0 ||
+	       atomic_load_explicit(&sq->entries, memory_order_relaxed) != 0 ||
+	       atomic_load_explicit(&sq->arrivals, memory_order_relaxed) != 0;
+}
+
+/** Connections that came: before an entry or a packet that was taken off a list or ring after they
+ * were sent. */
+static inline void sl_arrivals(struct sluice_squeue *sq)
+{
+	if (SL_UNLIKELY(atomic_load_explicit(&sq->arrivals, memory_order_relaxed) != 0))
+		sl_arrivals_run(sq);
 }
 
 /** After a change that a sleeper must see, made with sequential consistency: counterpart of
@@ -101,6 +114,56 @@ static inline void sl_sq_kick(struct sluice_squeue *sq)
 	if (SL_UNLIKELY(atomic_load(&sq->sleeping) != 0))
 		sl_sq_wake(sq);
 }
+
+/* entry.c, mail.c: the list */
+
+/** The door of an entry that is one. */
+static inline struct sl_door *sl_entry_door(struct sluice_squeue *sq, sl_entry_t e)
+{
+	uint32_t birth = (uint32_t)(e >> SL_ENTRY_BIRTH);
+	struct sluice_squeue *at = SL_LIKELY(birth == 0) ? sq : sq->stack->sq[birth ^ sq->id];
+
+	return &at->doors[SL_NAME_IDX((uint32_t)(e >> 1))];
+}
+
+/* Atomic access: who lost a race for the head may still write its link while nobody reads it, and
+ * tools should know that this is meant. */
+static inline uint64_t *sl_link_of(struct sluice_squeue *sq, sl_entry_t e)
+{
+	uint32_t id = (uint32_t)(e >> 1);
+
+	if ((e & 1) == 0) {
+		if (SL_UNLIKELY(e & SL_ENTRY_NOTE))
+			return &((struct sl_note *)(uintptr_t)(e - SL_ENTRY_NOTE))->link;
+		return &((struct rte_mbuf *)(uintptr_t)e)->tx_offload;
+	}
+	if (id & SL_ID_CALL)
+		return &sq->stack->calls[id & ~SL_ID_CALL].link;
+	return &sl_entry_door(sq, e)->node[(id >> SL_ID_NODE) & 127];
+}
+
+static inline sl_entry_t sl_link_get(struct sluice_squeue *sq, sl_entry_t e)
+{
+	return __atomic_load_n(sl_link_of(sq, e), __ATOMIC_RELAXED);
+}
+
+static inline void sl_list_push(_Atomic sl_entry_t *list, sl_entry_t e, uint64_t *link)
+{
+	sl_entry_t head = atomic_load_explicit(list, memory_order_relaxed);
+
+	do {
+		__atomic_store_n(link, head, __ATOMIC_RELAXED);
+	} while (!atomic_compare_exchange_weak_explicit(
+	    list, &head, e, memory_order_seq_cst, memory_order_relaxed));
+}
+
+static inline void sl_entry_push(struct sluice_squeue *sq, sl_entry_t e, uint64_t *link)
+{
+	sl_list_push(&sq->entries, e, link);
+	sl_sq_kick(sq);
+}
+
+bool sl_mail_on(struct sluice_squeue *sq, struct sl_door *d, sl_entry_t e);
 
 /* hold.c */
 void sl_hold_grant(struct sluice_squeue *sq);

@@ -22,8 +22,8 @@
  * A thread that has a squeue in any way never waits for another one: the other's owner might be
  * waiting for it, or might be itself. Such a call gets -EXDEV.
  *
- * Files: squeue.c life and ownership; entry.c doors, calls and their list; loop.c the pass and
- * run(); hold.c synch_enter; tx.c staging and forwarding; apptimer.c; wheel.c.
+ * Files: squeue.c life and ownership; entry.c doors, calls and their list; mail.c entries of
+ * connections that have moved; loop.c the pass and run(); hold.c synch_enter; tx.c staging and forwarding; apptimer.c; wheel.c.
  */
 #include "sq_priv.h"
 
@@ -78,7 +78,9 @@ bool sl_try_own(struct sluice_squeue *sq)
 /* Give the squeue up. Outside a pass. Nobody who waits may be left behind. */
 void sl_unown(struct sluice_squeue *sq)
 {
+	struct sluice_stack *st = sq->stack;
 	struct sl_sq_priv *p = sq->priv;
+	uint64_t handed = 0;
 
 	for (;;) {
 		if (atomic_load(&p->waiters) != 0) {
@@ -87,20 +89,24 @@ void sl_unown(struct sluice_squeue *sq)
 			sq->hooks->deferred(sq);
 			sl_fwd_publish(sq);
 			sq->in_pass = false;
+			handed |= p->handed;
+			p->handed = 0;
 			if (p->enter != 0) {
 				/* The squeue goes over to the first of those that asked for it. */
 				self_owned--;
 				sl_hold_grant(sq);
-				return;
+				break;
 			}
 		}
 		self_owned--;
 		atomic_store(&sq->owner, 0); /* releases; pairs with sl_try_own */
 		if (atomic_load(&sq->entries) == 0 || atomic_load(&p->waiters) == 0)
-			return;
+			break;
 		if (!sl_try_own(sq))
-			return; /* the one who has it now has the duty too */
+			break; /* the one who has it now has the duty too */
 	}
+	if (SL_UNLIKELY(handed != 0))
+		sl_handed_help(st, handed);
 }
 
 int sluice_squeue_release(struct sluice_squeue *sq)
@@ -194,12 +200,17 @@ static void free_list(struct rte_mbuf *m)
 	}
 }
 
+void sl_squeue_cancel(struct sluice_squeue *sq, uint64_t *calls)
+{
+	*calls += sl_entries_cancel(sq);
+}
+
 void sl_squeue_destroy(struct sluice_squeue *sq, uint64_t *calls)
 {
 	struct sluice_stack *st = sq->stack;
 	struct sl_sq_priv *p = sq->priv;
 
-	*calls += sl_entries_cancel(sq);
+	sl_squeue_cancel(sq, calls);
 	for (unsigned int i = 0; i < sq->nports; i++) {
 		struct sl_txq *t = sq->port[i].txq;
 

@@ -85,6 +85,36 @@ struct sl_pub {
 	struct sluice_addr laddr, raddr;
 };
 
+/**
+ * A message between squeues that brings its own memory: an entry like any other. What it is part of
+ * knows what it means; `kind` says which hook of the table it is for (enum sl_note_kind).
+ */
+struct sl_note {
+	uint64_t link;
+	uint32_t kind;
+};
+
+/**
+ * A connection that has moved at least once: how it travels (lib/tcp/move.c). Made at the birth
+ * squeue, and freed there with the connection.
+ */
+struct sl_transit {
+	struct sl_note note; /* the one message about the connection that is on its way */
+	/* Entries that wait at the birth squeue while it is on its way back, newest first */
+	uint64_t held;
+	struct sl_conn *conn;
+	struct sl_conn *guest_next, **guest_pprev; /* guests of the squeue that owns it */
+	uint64_t now;                              /* of the squeue that it left */
+	uint32_t home_fwd, trace; /* forwarding entries, at the birth squeue and at the owner */
+	uint8_t stage;            /* of the message: enum in move.c */
+	uint8_t want;             /* squeue to which it is to go */
+	bool asked;               /* the owner has asked for it to be fetched */
+	bool go;                  /* ... and nothing of it is on its way to the owner any more */
+	bool dead;                /* it has ended: only its memory goes home */
+	bool output;              /* it stood in the output list */
+	bool trace_stays;         /* the owner's forwarding entry is that of a bound port */
+};
+
 struct sl_door {
 	_Atomic uint64_t word; /* generation << 32 | enum sl_bell; generation 0: never used */
 	/*
@@ -94,12 +124,17 @@ struct sl_door {
 	 */
 	_Atomic uint32_t queued;
 	uint32_t taken;
-	_Atomic uint32_t owner; /* squeue that owns the connection now */
-	uint32_t pad;
+	/* Squeue that owns the connection now, written by it alone; SL_NOBODY: it is on its way */
+	_Atomic uint32_t owner;
+	/* Birth squeue only: where entries go on to; 0: they run here */
+	uint32_t away;
 	/* Links: owned by who set the node's SL_BELL_QUEUED, then by the squeue. */
 	uint64_t node[SL_NODES];
 	struct sl_pub pub;
+	struct sl_transit *transit; /* NULL: it has never moved */
 } __attribute__((aligned(64)));
+#define SL_NOBODY SL_MAX_SQUEUES
+#define SL_AWAY_HELD 0x80000000u /* of `away`: entries wait; else squeue + 1 */
 _Static_assert(sizeof(struct sl_door) == 128, "a door is two cache lines: bell, published");
 
 /* ---- calls ---- */
@@ -125,6 +160,7 @@ _Static_assert(sizeof(struct sl_door) == 128, "a door is two cache lines: bell, 
 	X(SL_OP_FWD_ADD, "fwd_add")                                          \
 	X(SL_OP_FWD_DEL, "fwd_del")                                          \
 	X(SL_OP_STEER, "steering") /* key; a[5]: port */                     \
+	X(SL_OP_MOVE, "move")      /* a[0]: to */                            \
 	X(SL_OP_MISC, "misc")
 enum sl_op {
 #define X(tag, name) tag,
@@ -146,8 +182,8 @@ struct sl_call {
 	uint64_t link; /* entry list */
 	uint32_t next; /* free list, or list of synch_enter calls */
 	uint16_t tag;
-	uint8_t async; /* nobody waits: the squeue frees the slot */
-	uint8_t pad;
+	uint8_t async;   /* nobody waits: the squeue frees the slot */
+	uint8_t by_conn; /* goes where the connection is */
 	sluice_conn_t conn;
 	/* Of a synchronous call: may hold pointers into the waiting caller's memory */
 	struct sluice_args args;
@@ -157,13 +193,28 @@ struct sl_call {
 } __attribute__((aligned(64)));
 
 /**
- * An entry is a word. 0 ends a list. Even: the address of a chain's first mbuf. Odd: an id << 1 | 1,
- * which is SL_ID_CALL | call slot, or a door's index | node << SL_ID_NODE.
+ * An entry is a word. 0 ends a list. Even: the address of a chain's first mbuf, or, with
+ * SL_ENTRY_NOTE, of a note. Odd: an id << 1 | 1, which is SL_ID_CALL | call slot, or a door's index |
+ * node << SL_ID_NODE; above, a door's birth squeue, as its number xor that of the list's squeue: so
+ * that nothing stands there when they are the same.
  */
 typedef uint64_t sl_entry_t;
 #define SL_ID_CALL 0x80000000u
 #define SL_ID_NODE 24
 #define SL_ENTRY(id) ((sl_entry_t)(id) << 1 | 1)
+#define SL_ENTRY_NOTE 2u
+#define SL_ENTRY_BIRTH 33
+
+/** What a connection is called on a squeue: its birth squeue xor this one, above its index. So the
+ * name of one that was born here is its index. */
+#define SL_NAME(sq, birth, idx) (((uint32_t)((birth) ^ (sq)->id) << 24) | (idx))
+#define SL_NAME_SQ(sq, name) ((name) >> 24 ^ (sq)->id)
+#define SL_NAME_IDX(name) ((name)&0xffffffu)
+
+enum sl_note_kind {
+	SL_NOTE_MOVE, /* struct sl_transit */
+	SL_NOTE_FWD,  /* struct sl_fwd */
+};
 
 /* ---- what the layers above hook in (set once by stack creation) ---- */
 struct sl_hooks {
@@ -171,11 +222,11 @@ struct sl_hooks {
 	 * squeue, classified there. */
 	void (*input)(struct sluice_squeue *sq, unsigned int port, struct rte_mbuf **pkts,
 	    unsigned int n, bool forwarded);
-	/** A chain for a live connection (generation checked), to be sent; takes it. */
+	/** A chain for a live connection (generation checked) of this squeue, to be sent; takes it. */
 	void (*data)(
-	    struct sluice_squeue *sq, uint32_t idx, struct rte_mbuf *chain, uint32_t flags);
-	/** Bits taken off the door of a live connection (generation checked). */
-	void (*bell)(struct sluice_squeue *sq, uint32_t idx, uint32_t bits);
+	    struct sluice_squeue *sq, uint32_t name, struct rte_mbuf *chain, uint32_t flags);
+	/** Bits taken off the door of a live connection (generation checked) of this squeue. */
+	void (*bell)(struct sluice_squeue *sq, uint32_t name, uint32_t bits);
 	/** A library operation other than ENTER. */
 	int64_t (*op)(struct sluice_squeue *sq, enum sl_op op, sluice_conn_t c,
 	    const struct sluice_args *args);
@@ -187,6 +238,8 @@ struct sl_hooks {
 	unsigned int (*deferred)(struct sluice_squeue *sq);
 	/** Is output pending, that only waits for another pass? */
 	bool (*pending)(const struct sluice_squeue *sq);
+	/** A note has come. */
+	void (*note)(struct sluice_squeue *sq, struct sl_note *n);
 };
 
 /** One port, as a squeue sees it. */
@@ -231,8 +284,9 @@ struct sluice_squeue {
 
 	/* below: squeue.c's own */
 	_Atomic sl_entry_t entries __attribute__((aligned(64))); /* list, newest first */
-	_Atomic uint32_t sleeping; /* futex word/eventfd: set while the idle policy sleeps */
-	_Atomic uintptr_t owner;   /* thread token, 0 nobody */
+	_Atomic sl_entry_t arrivals; /* connections that move here: a list of notes, newest first */
+	_Atomic uint32_t sleeping;   /* futex word/eventfd: set while the idle policy sleeps */
+	_Atomic uintptr_t owner;     /* thread token, 0 nobody */
 	struct sl_sq_priv *priv;
 };
 
@@ -285,6 +339,9 @@ int sl_squeue_create(struct sluice_stack *st, unsigned int id, const struct sl_h
  * polled: forwarding rings of a squeue are its receiver's.
  */
 void sl_squeue_destroy(struct sluice_squeue *sq, uint64_t *calls);
+/** What destroy does with entries; first of all squeues, as entries of one may belong to another's
+ * connections. */
+void sl_squeue_cancel(struct sluice_squeue *sq, uint64_t *calls);
 /** Application timers that are armed. Owner. */
 uint32_t sl_app_timers(const struct sluice_squeue *sq);
 int sl_calls_init(struct sluice_stack *st);
@@ -325,6 +382,12 @@ static inline struct sl_door *sl_door_of(struct sluice_stack *st, sluice_conn_t 
 		return NULL;
 	return &st->sq[sq]->doors[idx];
 }
+/** The owner: SL_NOBODY while the connection is on its way. Any thread; true for as long as the
+ * caller is on that squeue. */
+static inline uint32_t sl_door_owner(const struct sl_door *d)
+{
+	return atomic_load_explicit(&d->owner, memory_order_acquire);
+}
 /** On the squeue: do chains for this door stand in the list? */
 static inline bool sl_door_has_chains(const struct sl_door *d)
 {
@@ -348,11 +411,31 @@ int64_t sl_synch_call(struct sluice_stack *st, unsigned int sq_id, unsigned int 
     sluice_conn_t c, const struct sluice_args *args);
 int sl_post(struct sluice_stack *st, unsigned int sq_id, unsigned int tag, sluice_conn_t c,
     const struct sluice_args *args);
+/** The same, to where the connection is, in one order with all that is asked of it. -EBADF. */
+int64_t sl_conn_call(
+    struct sluice_stack *st, unsigned int tag, sluice_conn_t c, const struct sluice_args *args);
+int sl_conn_post(
+    struct sluice_stack *st, unsigned int tag, sluice_conn_t c, const struct sluice_args *args);
 /** Reserve n call slots for posts that must not fail later (broadcasts); 0 or -ENOBUFS. */
 int sl_calls_reserve(struct sluice_stack *st, unsigned int n, uint32_t *slots);
 void sl_calls_unreserve(struct sluice_stack *st, unsigned int n, const uint32_t *slots);
 void sl_post_reserved(struct sluice_stack *st, unsigned int sq_id, uint32_t slot, unsigned int tag,
     sluice_conn_t c, const struct sluice_args *args);
+
+/* ---- moving connections: see lib/tcp/move.c ---- */
+/** Send a note to a squeue, behind all entries there; or, as an arrival, before whatever entry and
+ * packet about the connection comes after it. The note is the receiver's. */
+void sl_note_push(struct sluice_squeue *to, struct sl_note *n);
+void sl_arrival_push(struct sluice_squeue *to, struct sl_note *n);
+/** Birth squeue: entries of the door wait / go on to squeue `to`, those that waited first. to ==
+ * the birth squeue: they run there, before all others. */
+void sl_mail_hold(struct sluice_squeue *sq, struct sl_door *d);
+void sl_mail_to(struct sluice_squeue *sq, struct sl_door *d, unsigned int to);
+/** Teardown: take all notes out of the lists; what they are part of may go. */
+void sl_notes_drop(struct sluice_squeue *sq);
+/** Packets ever forwarded to squeue `to`, modulo 2^32 / has that one taken as many of ours? */
+uint32_t sl_fwd_mark(struct sluice_squeue *sq, unsigned int to);
+bool sl_fwd_passed(struct sluice_squeue *sq, unsigned int from, uint32_t mark);
 
 /* Transmit: staged here, flushed once per pass. */
 /** Room for data packets on a port (control packets have SL_TXQ_CTL more). */

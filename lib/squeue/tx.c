@@ -95,6 +95,18 @@ void sl_forward(struct sluice_squeue *sq, unsigned int to, unsigned int port, st
 	}
 }
 
+uint32_t sl_fwd_mark(struct sluice_squeue *sq, unsigned int to)
+{
+	return sq->stack->sq[to]->priv->fwd[SL_FWD_RX][sq->id]->tail_local;
+}
+
+bool sl_fwd_passed(struct sluice_squeue *sq, unsigned int from, uint32_t mark)
+{
+	struct sl_fwd_ring *r = sq->priv->fwd[SL_FWD_RX][from];
+
+	return (int32_t)(atomic_load_explicit(&r->head, memory_order_relaxed) - mark) >= 0;
+}
+
 void sl_fwd_publish(struct sluice_squeue *sq)
 {
 	struct sl_sq_priv *p = sq->priv;
@@ -128,6 +140,7 @@ static unsigned int take_rx(struct sluice_squeue *sq, struct sl_fwd_ring *r, uns
 
 	if (avail > budget)
 		avail = budget;
+	sl_arrivals(sq);
 	while (done < avail) {
 		struct rte_mbuf *pkts[SL_BURST];
 		uint64_t port = r->slot[head & r->mask].port;

@@ -77,7 +77,7 @@ static inline bool key_eq(const struct sl_key *a, const struct sl_key *b)
 
 static inline const struct sl_key *key_at(const struct sl_conntab *t, uint32_t ref)
 {
-	if (SL_LIKELY(t->conns != NULL && SL_REF_KIND(ref) == SL_REF_CONN))
+	if (SL_LIKELY(t->conns != NULL && ref <= SL_REF_OWN_MAX))
 		return sl_slab_get(t->conns, SL_REF_IDX(ref));
 	return t->key_of(t->arg, ref);
 }

@@ -26,6 +26,9 @@ enum sl_ref_kind {
 #define SL_REF(kind, idx) (((uint32_t)(kind) << 30) | (idx))
 #define SL_REF_KIND(ref) ((enum sl_ref_kind)((ref) >> 30))
 #define SL_REF_IDX(ref) ((ref)&0x3fffffffu)
+/* Of SL_REF_CONN: of this squeue's own slab. One that was born elsewhere has its birth squeue above
+ * these bits (SL_NAME of squeue_int.h). */
+#define SL_REF_OWN_MAX 0xffffffu
 
 struct sl_conntab {
 	void *buckets;
@@ -34,8 +37,8 @@ struct sl_conntab {
 	struct sl_sipkey secret;
 	const struct sl_key *(*key_of)(void *arg, uint32_t ref);
 	void *arg;
-	const struct sl_slab *conns; /* where SL_REF_CONN lie, their key first: key_of is not asked
-					for them; NULL: it is */
+	const struct sl_slab *conns; /* where SL_REF_CONN up to SL_REF_OWN_MAX lie, their key first:
+					key_of is not asked for them; NULL: it is */
 	struct sl_mem_ops mem;
 	size_t bytes;
 };

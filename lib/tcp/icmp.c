@@ -60,7 +60,7 @@ void sl_tcp_icmp(struct sluice_squeue *sq, const struct sl_icmp_err *e)
 	uint32_t ref = sl_conntab_lookup(&t->tab, &e->key, sl_conntab_hash(&t->tab, &e->key));
 
 	if (ref != 0 && SL_REF_KIND(ref) == SL_REF_CONN)
-		conn_error(sq, sl_slab_get(&t->conns, SL_REF_IDX(ref)), e);
+		conn_error(sq, sl_conn_named(sq, ref), e);
 	else if (ref != 0 && SL_REF_KIND(ref) == SL_REF_HALF)
 		sl_half_icmp(sq, sl_slab_get(&t->halves, SL_REF_IDX(ref)), e);
 	else
@@ -74,7 +74,10 @@ int sl_tcp_owner(struct sluice_squeue *sq, const struct sl_key *key)
 
 	if (ref == 0)
 		return -1;
-	if (SL_REF_KIND(ref) == SL_REF_FWD)
-		return (int)((struct sl_fwd *)sl_slab_get(&t->fwds, SL_REF_IDX(ref)))->to;
+	if (SL_REF_KIND(ref) == SL_REF_FWD) {
+		const struct sl_fwd *f = sl_slab_get(&t->fwds, SL_REF_IDX(ref));
+
+		return (int)f->to + (f->trace ? SL_OWNER_LATE : 0);
+	}
 	return sq->id;
 }

@@ -745,7 +745,9 @@ static void dispatch(struct sluice_squeue *sq, struct sl_pkt *pkt, uint32_t ref)
 	 * burst.
 	 */
 	if (ref != 0 && SL_REF_KIND(ref) == SL_REF_CONN) {
-		c = sl_slab_get(&t->conns, SL_REF_IDX(ref));
+		c = sl_conn_named(sq, ref);
+		if (SL_UNLIKELY(ref > SL_REF_OWN_MAX))
+			SL_COUNT(sq, sq_moves_pkts);
 		if (SL_LIKELY(c->flags & SL_C_IN_TABLE)) {
 			sl_conn_segment(sq, c, &seg);
 			return;
@@ -755,7 +757,7 @@ static void dispatch(struct sluice_squeue *sq, struct sl_pkt *pkt, uint32_t ref)
 	if (ref == 0 || SL_REF_KIND(ref) == SL_REF_FWD)
 		no_connection(sq, &seg);
 	else if (SL_REF_KIND(ref) == SL_REF_CONN)
-		sl_conn_segment(sq, sl_slab_get(&t->conns, SL_REF_IDX(ref)), &seg);
+		sl_conn_segment(sq, sl_conn_named(sq, ref), &seg);
 	else if (SL_REF_KIND(ref) == SL_REF_HALF)
 		sl_half_segment(sq, sl_slab_get(&t->halves, SL_REF_IDX(ref)), &seg);
 	else
@@ -771,13 +773,13 @@ static void fetch_ahead(struct sluice_squeue *sq, uint32_t ref)
 	const struct sl_tcp *t = sl_tcp_of(sq);
 	const char *c;
 
-	if (ref == 0 || SL_REF_KIND(ref) != SL_REF_CONN)
+	if (ref == 0 || ref > SL_REF_OWN_MAX)
 		return;
-	c = sl_slab_get(&t->conns, SL_REF_IDX(ref));
+	c = sl_slab_get(&t->conns, ref);
 	for (unsigned int i = 64; i < sizeof(struct sl_conn); i += 64)
 		rte_prefetch0(c + i);
-	rte_prefetch0(&sq->doors[SL_REF_IDX(ref)]);
-	rte_prefetch0(&sq->doors[SL_REF_IDX(ref)].pub);
+	rte_prefetch0(&sq->doors[ref]);
+	rte_prefetch0(&sq->doors[ref].pub);
 }
 
 void sl_tcp_input(struct sluice_squeue *sq, struct sl_pkt *pkts, unsigned int n)

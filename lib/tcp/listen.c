@@ -113,7 +113,9 @@ static void drop_children(struct sluice_squeue *sq, struct sl_group *g)
 	for (uint32_t i = sl_slab_next(&t->conns, 0); i != 0; i = sl_slab_next(&t->conns, i)) {
 		struct sl_conn *c = sl_slab_get(&t->conns, i);
 
-		if (c->group != g || !(c->flags & SL_C_ACCEPT_PENDING) || c->state == SLUICE_CLOSED)
+		/* Those that are elsewhere are not ours to look at; they were accepted. */
+		if (sl_door_owner(c->door) != sq->id || c->group != g ||
+		    !(c->flags & SL_C_ACCEPT_PENDING) || c->state == SLUICE_CLOSED)
 			continue;
 		(void)sl_output_ctl(sq, c, sl_rst_seq(c), SL_TH_RST | SL_TH_ACK);
 		sl_conn_drop(sq, c, ECONNABORTED);

@@ -344,6 +344,9 @@ static void fwd_insert(struct sluice_squeue *sq, const struct sl_key *k, uint32_
 	}
 	f->key = *k;
 	f->to = home;
+	f->idx = idx;
+	f->at = sq->id;
+	f->bound = true;
 	if (sl_conntab_insert(&t->tab, k, sl_conntab_hash(&t->tab, k), SL_REF(SL_REF_FWD, idx)) <
 	    0) {
 		SL_COUNT(sq, tcp_conn_nomem);
@@ -364,7 +367,8 @@ int64_t sl_fwd_op(
 	hash = sl_conntab_hash(&t->tab, &k);
 	if (op == SL_OP_FWD_DEL) {
 		ref = sl_conntab_lookup(&t->tab, &k, hash);
-		if (ref != 0 && SL_REF_KIND(ref) == SL_REF_FWD) {
+		if (ref != 0 && SL_REF_KIND(ref) == SL_REF_FWD &&
+		    ((struct sl_fwd *)sl_slab_get(&t->fwds, SL_REF_IDX(ref)))->bound) {
 			sl_conntab_remove(&t->tab, &k, hash);
 			sl_slab_free(&t->fwds, SL_REF_IDX(ref));
 		}

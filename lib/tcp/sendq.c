@@ -9,6 +9,7 @@
  * queue its first byte is, so no search is ever needed.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <tcp/tcp_int.h>
@@ -235,12 +236,20 @@ static inline struct sl_rec *rec_get(struct sluice_squeue *sq)
 	return r;
 }
 
+static void rec_free(struct sl_tcp *t, struct sl_rec *r)
+{
+	if (r->idx == 0)
+		free(r);
+	else
+		sl_slab_free(&t->recs, r->idx);
+}
+
 static inline void rec_put(struct sluice_squeue *sq, struct sl_rec *r)
 {
 	struct sl_tcp *t = sl_tcp_of(sq);
 
 	if (SL_UNLIKELY(t->nrec_spare >= SPARE)) {
-		sl_slab_free(&t->recs, r->idx);
+		rec_free(t, r);
 		return;
 	}
 	r->next = t->rec_spare;
@@ -254,9 +263,52 @@ void sl_rec_spare_free(struct sl_tcp *t)
 
 	while ((r = t->rec_spare) != NULL) {
 		t->rec_spare = r->next;
-		sl_slab_free(&t->recs, r->idx);
+		rec_free(t, r);
 	}
 	t->nrec_spare = 0;
+}
+
+/* Copies of records that move: from the heap, with index 0. */
+static struct sl_rec *copy_records(const struct sl_conn *c)
+{
+	struct sl_rec *first = NULL, **tail = &first;
+
+	for (struct sl_rec *r = c->rec_head; r != NULL; r = r->next) {
+		*tail = malloc(sizeof(**tail));
+		if (*tail == NULL) {
+			while ((r = first) != NULL) {
+				first = r->next;
+				free(r);
+			}
+			return NULL;
+		}
+		**tail = *r;
+		(*tail)->idx = 0;
+		(*tail)->next = NULL;
+		tail = &(*tail)->next;
+	}
+	return first;
+}
+
+int sl_rec_unpin(struct sluice_squeue *sq, struct sl_conn *c)
+{
+	struct sl_rec *copy = copy_records(c), *prev = NULL, *next;
+
+	if (copy == NULL && c->rec_head != NULL)
+		return -ENOMEM;
+	for (struct sl_rec *r = c->rec_head, *n = copy; r != NULL; r = next, n = n->next) {
+		next = r->next;
+		n->prev = prev;
+		prev = n;
+		if (c->sack_hint == r)
+			c->sack_hint = n;
+		if (c->lost_hint == r)
+			c->lost_hint = n;
+		rec_put(sq, r);
+	}
+	c->rec_head = copy;
+	c->rec_tail = prev;
+	return 0;
 }
 
 struct sl_rec *sl_rec_add(struct sluice_squeue *sq, struct sl_conn *c, uint32_t start, uint32_t end,

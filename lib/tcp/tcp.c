@@ -14,6 +14,7 @@
  *	timers.c	what happens when nothing happens
  *	open.c, listen.c, half.c, bind.c, timewait.c	how connections begin and end
  *	upcall.c	what the user hears of it
+ *	move.c		from one squeue to another
  *
  * Life of a connection: sl_conn_alloc opens its door; sl_conn_drop ends it for TCP (out of table,
  * timers and lists, queues emptied, state CLOSED); the user's close, before or after, leads to
@@ -37,22 +38,17 @@ _Static_assert(
 
 sluice_conn_t sl_conn_handle(struct sluice_squeue *sq, const struct sl_conn *c)
 {
-	uint64_t w = atomic_load_explicit(&sq->doors[c->idx].word, memory_order_relaxed);
+	uint64_t w = atomic_load_explicit(&c->door->word, memory_order_relaxed);
 
-	return SL_HANDLE(sq->id, c->idx, (uint32_t)(w >> 32));
+	(void)sq;
+	return SL_HANDLE(c->birth, c->idx, (uint32_t)(w >> 32));
 }
 
 struct sl_conn *sl_conn_get(struct sluice_squeue *sq, sluice_conn_t h)
 {
-	uint64_t w;
-
-	if (SL_HANDLE_SQ(h) != sq->id || SL_HANDLE_IDX(h) == 0 ||
-	    SL_HANDLE_IDX(h) > sq->stack->params.max_connections)
+	if (!sl_handle_live(sq->stack, h) || sl_door_owner(sl_door_of(sq->stack, h)) != sq->id)
 		return NULL;
-	w = atomic_load_explicit(&sq->doors[SL_HANDLE_IDX(h)].word, memory_order_relaxed);
-	if ((uint32_t)(w >> 32) != SL_HANDLE_GEN(h) || !(w & SL_BELL_OPEN))
-		return NULL;
-	return sl_slab_get(&sl_tcp_of(sq)->conns, SL_HANDLE_IDX(h));
+	return sl_conn_named(sq, SL_NAME(sq, SL_HANDLE_SQ(h), SL_HANDLE_IDX(h)));
 }
 
 /* ---- create, destroy ---- */
@@ -63,7 +59,7 @@ static const struct sl_key *key_of(void *arg, uint32_t ref)
 
 	switch (SL_REF_KIND(ref)) {
 	case SL_REF_CONN:
-		return &((struct sl_conn *)sl_slab_get(&t->conns, SL_REF_IDX(ref)))->key;
+		return &sl_conn_named(t->sq, ref)->key;
 	case SL_REF_HALF:
 		return &((struct sl_half *)sl_slab_get(&t->halves, SL_REF_IDX(ref)))->key;
 	case SL_REF_TW:
@@ -103,8 +99,9 @@ int sl_tcp_create(struct sluice_squeue *sq)
 	if (rc == 0)
 		rc = sl_slab_init(
 		    &t->recs, sizeof(struct sl_rec), (uint32_t)sq->tun.tcp_rec_max, mem);
-	if (rc == 0)
-		rc = sl_slab_init(&t->fwds, sizeof(struct sl_fwd), 65536, mem);
+	if (rc == 0) /* bound ports, and per connection what it leaves where it was */
+		rc = sl_slab_init(&t->fwds, sizeof(struct sl_fwd),
+		    (uint32_t)RTE_MIN(65536 + 2 * (uint64_t)max, 1u << 24), mem);
 	if (rc == 0)
 		rc = sl_conntab_init(
 		    &t->tab, table_size(sq), &sq->stack->secret_table, key_of, t, mem);
@@ -187,14 +184,20 @@ void sl_tcp_destroy(struct sluice_squeue *sq, struct sluice_leaks *leaks)
 struct sl_conn *sl_conn_alloc(struct sluice_squeue *sq, int family, uint32_t vrf)
 {
 	uint32_t idx;
-	struct sl_conn *c = sl_slab_alloc(&sl_tcp_of(sq)->conns, &idx);
+	struct sl_tcp *t = sl_tcp_of(sq);
+	uint32_t guests = atomic_load_explicit(&t->seats, memory_order_relaxed);
+	struct sl_conn *c = NULL;
 	struct sl_door *d;
 
+	if (t->conns.inuse + guests < sq->stack->params.max_connections)
+		c = sl_slab_alloc(&t->conns, &idx);
 	if (c == NULL) {
 		SL_COUNT(sq, tcp_conn_nomem);
 		return NULL;
 	}
 	c->idx = idx;
+	c->birth = (uint8_t)sq->id;
+	c->door = &sq->doors[idx];
 	c->state = SLUICE_IDLE;
 	c->key.vrf = vrf;
 	c->timer.kind = SL_TIMER_CONN;
@@ -231,14 +234,24 @@ void sl_conn_free(struct sluice_squeue *sq, struct sl_conn *c)
 	sl_output_unlist(sq, c);
 	sl_flow_fini(sq, &c->flow);
 	sl_conn_remove(sq, c);
-	sl_tcp_do_unbind(sq, c);
+	/* In this order: who gets the port next may ask for a forwarding entry of its own. */
 	sl_fwd_release(sq, c);
+	sl_tcp_do_unbind(sq, c);
 	c->state = SLUICE_CLOSED;
 	sl_sendq_clear(sq, c);
 	sl_rcv_clear(sq, c);
 	release_credit(c);
 	free(c->opt);
-	sl_door_close(sq, idx);
+	c->opt = NULL;
+	sl_door_close(sq->stack->sq[c->birth], idx);
+	if (SL_UNLIKELY(sl_conn_guest(sq, c))) {
+		sl_move_ended(sq, c);
+		return;
+	}
+	if (SL_UNLIKELY(c->door->transit != NULL)) {
+		free(c->door->transit);
+		c->door->transit = NULL;
+	}
 	sl_slab_free(&sl_tcp_of(sq)->conns, idx);
 }
 
@@ -315,7 +328,10 @@ void sl_conn_remove(struct sluice_squeue *sq, struct sl_conn *c)
 	if (!(c->flags & SL_C_IN_TABLE))
 		return;
 	c->flags &= ~SL_C_IN_TABLE;
-	sl_conntab_remove(&t->tab, &c->key, sl_conntab_hash(&t->tab, &c->key));
+	if (SL_UNLIKELY(sl_conn_guest(sq, c)))
+		sl_move_leave_table(sq, c);
+	else
+		sl_conntab_remove(&t->tab, &c->key, sl_conntab_hash(&t->tab, &c->key));
 }
 
 static void count_end(struct sluice_squeue *sq, const struct sl_conn *c, int err)
@@ -339,8 +355,9 @@ void sl_conn_drop(struct sluice_squeue *sq, struct sl_conn *c, int err)
 	sl_output_unlist(sq, c);
 	sl_flow_fini(sq, &c->flow);
 	sl_conn_remove(sq, c);
-	sl_tcp_do_unbind(sq, c);
+	/* In this order: who gets the port next may ask for a forwarding entry of its own. */
 	sl_fwd_release(sq, c);
+	sl_tcp_do_unbind(sq, c);
 	sl_conn_state(sq, c, SLUICE_CLOSED);
 	sl_conn_publish(sq, c);
 	sl_sendq_clear(sq, c);

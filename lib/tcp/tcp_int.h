@@ -123,16 +123,19 @@ enum sl_conn_flags {
 /** Upcalls that wait for the end of the pass. Order of the bits is the order in which they are
  * made. */
 enum sl_deferred {
-	SL_D_CONNECTED = 1,
-	SL_D_SHUT_SEND = 2,
-	SL_D_RECV = 4,
-	SL_D_OOB = 8,
-	SL_D_SHUT_RECV = 16,
-	SL_D_TXQ_CLEAR = 32,
-	SL_D_TXQ_FULL = 64,
-	SL_D_ERROR = 128,
-	SL_D_DISCONNECTED = 256,
-	SL_D_CLOSED = 512,
+	SL_D_MOVED = 1,
+	SL_D_CONNECTED = 2,
+	SL_D_SHUT_SEND = 4,
+	SL_D_RECV = 8,
+	SL_D_OOB = 16,
+	SL_D_SHUT_RECV = 32,
+	SL_D_TXQ_CLEAR = 64,
+	SL_D_TXQ_FULL = 128,
+	SL_D_ERROR = 256,
+	SL_D_DISCONNECTED = 512,
+	SL_D_CLOSED = 1024,
+	SL_D_UPCALLS = 2047,
+	SL_D_MOVE = 0x4000,   /* no upcall: it is to leave this squeue, or to ask for that */
 	SL_D_LISTED = 0x8000, /* stands in the deferred list */
 };
 
@@ -148,7 +151,7 @@ struct sl_conn {
 	/* line 0: identity and the receive fast path */
 	struct sl_key key;
 	uint32_t flags; /* enum sl_conn_flags */
-	uint32_t idx;   /* slab and door index */
+	uint32_t idx;   /* slab and door index, at the birth squeue */
 	uint32_t rcv_nxt;
 	uint32_t rcv_adv; /* right edge advertised: never moves left */
 	uint32_t snd_una;
@@ -167,6 +170,7 @@ struct sl_conn {
 	uint32_t last_ack_sent;
 	uint32_t ts_offset;    /* added to our clock */
 	uint32_t ts_recent_ms; /* squeue time of ts_recent, ms: aging after 24 days */
+	uint32_t rcv_up;       /* sequence after the urgent byte received */
 	/* Readable, one chain by m->next; pkt_len of inner mbufs is not kept */
 	struct rte_mbuf *rcvq_head, *rcvq_tail;
 	uint32_t rcvq_bytes;
@@ -186,14 +190,13 @@ struct sl_conn {
 	 * tail)
 	 */
 	struct rte_mbuf *snd_m;
+	struct sl_door *door; /* at the birth squeue */
 	uint32_t snd_off;
 	uint32_t sndq_head_off; /* bytes of sndq_head that are acknowledged already */
 	uint32_t sndq_bytes;    /* snd_una to the end of the queue, without FIN */
 	/* Payload of a full segment, options of the established state already taken off */
 	uint32_t mss;
 	uint32_t max_sndwnd;
-	uint32_t snd_up; /* sequence after the urgent byte */
-	uint32_t rcv_up;
 	uint16_t peer_mss;
 	uint16_t misc_why;                     /* what SL_T_MISC means now: enum sl_misc */
 	struct sl_conn *out_next, **out_pprev; /* output list (round robin) */
@@ -235,7 +238,7 @@ struct sl_conn {
 	uint32_t segs_in, segs_out, retrans;
 	uint16_t rtos, recoveries; /* stay at their largest value */
 	uint32_t challenge_at;     /* tick of the last ACK for an invalid segment, 0: none */
-	uint32_t def_next;         /* deferred list: index of the next connection, 0: none */
+	uint32_t def_next;         /* deferred list: name of the next connection, 0: none */
 	uint32_t sndbuf, rcvbuf;
 	uint16_t deferred; /* enum sl_deferred */
 	uint16_t linger;   /* seconds + 1; 0: off; 1: linger 0 */
@@ -247,11 +250,14 @@ struct sl_conn {
 	uint8_t rtx_silent; /* time-outs since the peer was heard, up to R1 (RFC 9293 3.8.3) */
 	bool rescued;       /* this recovery has resent the tail (RFC 6675 NextSeg 4) */
 	uint8_t force_push; /* the hold of MSG_MORE or cork is over: send the partial segment */
+	uint8_t birth;      /* squeue whose slab and doors it is in */
 	/* Places in the list of records, so that no ACK has to walk all of it. */
 	struct sl_rec *sack_hint;      /* where the newest SACK block lay; NULL: nowhere */
 	struct sl_rec *lost_hint;      /* no record before it is LOST; NULL: none at all is */
 	uint32_t rec_n;                /* records in the list */
 	uint32_t sack_debt, loss_debt; /* records walked and not yet paid for by ACKs */
+	uint32_t snd_up;               /* sequence after the urgent byte sent */
+	sluice_conn_t spliced;         /* bytes went to or came from this one: they move together */
 };
 
 enum sl_batch {
@@ -337,10 +343,19 @@ struct sl_group {
 	uint32_t acks_left; /* squeues that still have a shard; home squeue only */
 };
 
-/** Packets of this key belong to another squeue: a bound port that does not steer home. */
+/** Packets of this key belong to another squeue: a bound port that does not steer home, or a
+ * connection that has moved. */
 struct sl_fwd {
 	struct sl_key key;
 	uint32_t to;
+	uint32_t idx;
+	uint16_t at; /* the squeue in whose table it is */
+	bool bound;
+	bool trace; /* left behind by a guest */
+	/* Of one that a moved connection leaves behind, see move.c */
+	uint32_t after;
+	struct sl_note note;
+	struct sl_transit *transit;
 };
 
 /** TCP of one squeue. */
@@ -363,7 +378,11 @@ struct sl_tcp {
 	uint32_t nhalf;
 	struct sl_tw *tw_head, **tw_tail;
 	struct sl_timer tw_timer;
-	struct sl_flow *ready; /* flows whose neighbour came: served by output */
+	struct sl_flow *ready;  /* flows whose neighbour came: served by output */
+	struct sl_conn *guests; /* that were born elsewhere */
+	_Atomic uint32_t seats; /* guests, also those on their way here */
+	struct sl_fwd *late;    /* forwarding entries that wait for packets still in a ring */
+	bool retry; /* some of these, or a guest that could not leave for want of memory */
 	uint64_t rst_tokens, rst_at;
 	uint32_t next_connid;
 	uint32_t port_next[256]; /* RFC 6056 perturbation table */
@@ -378,10 +397,29 @@ static inline struct sl_tcp *sl_tcp_of(struct sluice_squeue *sq)
 }
 static inline struct sl_door *sl_conn_door(struct sluice_squeue *sq, const struct sl_conn *c)
 {
-	return &sq->doors[c->idx];
+	(void)sq;
+	return c->door;
+}
+static inline bool sl_conn_guest(const struct sluice_squeue *sq, const struct sl_conn *c)
+{
+	return c->birth != sq->id;
+}
+static inline uint32_t sl_conn_name(const struct sluice_squeue *sq, const struct sl_conn *c)
+{
+	return SL_NAME(sq, c->birth, c->idx);
+}
+/** The connection that is called so on this squeue; also that of a reference of kind
+ * SL_REF_CONN, which is the same. */
+static inline struct sl_conn *sl_conn_named(const struct sluice_squeue *sq, uint32_t name)
+{
+	const struct sl_tcp *t = sq->tcp;
+
+	if (SL_UNLIKELY(name > SL_NAME_IDX(UINT32_MAX)))
+		t = sq->stack->sq[SL_NAME_SQ(sq, name)]->tcp;
+	return sl_slab_get(&t->conns, SL_NAME_IDX(name));
 }
 sluice_conn_t sl_conn_handle(struct sluice_squeue *sq, const struct sl_conn *c);
-/** Live connection of a handle on this squeue, else NULL. */
+/** Live connection of a handle, when it is on this squeue, else NULL. */
 struct sl_conn *sl_conn_get(struct sluice_squeue *sq, sluice_conn_t h);
 
 /** Bytes of new data and FIN that may be counted against the window: sequence after the last queued
@@ -437,6 +475,27 @@ void sl_up_props(struct sluice_squeue *sq, struct sl_conn *c);
 void sl_up_zcopy_done(struct sluice_squeue *sq, struct sl_conn *c);
 /** The `deferred` hook: run what waits. `closed` is held back while zc_out > 0. */
 unsigned int sl_up_run_deferred(struct sluice_squeue *sq);
+
+/** To the end of the deferred list, unless it stands there; for SL_D_MOVE. */
+void sl_up_enlist(struct sluice_squeue *sq, struct sl_conn *c);
+/** Out of the list; a walk. What waits stays in `deferred`. */
+void sl_up_unlist(struct sluice_squeue *sq, struct sl_conn *c);
+
+/* ==== move.c: from one squeue to another ==== */
+/** On the squeue: the connection, and the one that it is spliced with, is to move at the end of the
+ * pass. 0, -EINVAL (no such squeue, below SYN_SENT), -EBUSY (not accepted yet, waiting for a
+ * forwarding entry, spliced with one that has to stay), -ENOBUFS. */
+int sl_move_request(struct sluice_squeue *sq, struct sl_conn *c, unsigned int to);
+/** SL_D_MOVE is due. c may be gone from here afterwards. */
+void sl_move_due(struct sluice_squeue *sq, struct sl_conn *c);
+/** A guest has ended, its door is closed: its memory goes home. */
+void sl_move_ended(struct sluice_squeue *sq, struct sl_conn *c);
+/** A guest leaves the table: packets that still come are its birth squeue's. */
+void sl_move_leave_table(struct sluice_squeue *sq, struct sl_conn *c);
+void sl_move_note(struct sluice_squeue *sq, struct sl_note *n); /* hook of the squeue */
+void sl_move_retry(struct sluice_squeue *sq);                   /* sl_tcp.retry: what had to wait */
+/** Teardown, nobody polls: every connection is brought back to where it was born. */
+void sl_move_all_home(struct sluice_stack *st);
 
 /* ==== input.c: RFC 9293 3.10.7 ==== */
 void sl_tcp_input(struct sluice_squeue *sq, struct sl_pkt *pkts, unsigned int n); /* hook of IP */
@@ -654,6 +713,9 @@ struct sl_rec *sl_rec_add(struct sluice_squeue *sq, struct sl_conn *c, uint32_t 
     struct rte_mbuf *m, uint32_t off, uint8_t flags);
 void sl_rec_unlink(struct sluice_squeue *sq, struct sl_conn *c, struct sl_rec *r); /* and free */
 void sl_rec_spare_free(struct sl_tcp *t); /* the spare ones, before the slab ends */
+/** Make the records independent of this squeue: any may free them. 0, or -ENOMEM with nothing
+ * changed. */
+int sl_rec_unpin(struct sluice_squeue *sq, struct sl_conn *c);
 /** Move the start of a record forward to `at`, with its place in the queue. */
 void sl_rec_trim(struct sl_conn *c, struct sl_rec *r, uint32_t at);
 struct sl_rec *sl_rec_split(struct sluice_squeue *sq, struct sl_conn *c, struct sl_rec *r,
@@ -729,6 +791,8 @@ static inline bool sl_conn_timer_armed(const struct sl_conn *c, enum sl_tcp_time
 	return c->deadline[which] != 0;
 }
 void sl_conn_timers_off(struct sluice_squeue *sq, struct sl_conn *c);
+/** File the node for the earliest of the deadlines. */
+void sl_conn_timers_file(struct sluice_squeue *sq, struct sl_conn *c);
 /** (Re)start or stop the retransmission or persist timer by what is outstanding (RFC 6298 5.1-5.3).
  */
 void sl_rtx_rearm(struct sluice_squeue *sq, struct sl_conn *c);

@@ -223,21 +223,11 @@ static void (*const due[SL_T_COUNT])(struct sluice_squeue *sq, struct sl_conn *c
     [SL_T_MISC] = due_misc,
 };
 
-void sl_conn_timer(void *arg, struct sl_timer *timer)
+void sl_conn_timers_file(struct sluice_squeue *sq, struct sl_conn *c)
 {
-	struct sluice_squeue *sq = arg;
-	struct sl_conn *c = SL_CONTAINER_OF(timer, struct sl_conn, timer);
 	uint32_t now = (uint32_t)(sq->now >> SL_TICK_SHIFT);
 	int32_t first = INT32_MAX;
 
-	for (unsigned int i = 0; i < SL_T_COUNT; i++) {
-		if (c->deadline[i] == 0 || (int32_t)(c->deadline[i] - now) > 0)
-			continue;
-		c->deadline[i] = 0;
-		due[i](sq, c);
-		if (c->state == SLUICE_CLOSED)
-			return;
-	}
 	for (unsigned int i = 0; i < SL_T_COUNT; i++)
 		if (c->deadline[i] != 0 && (int32_t)(c->deadline[i] - now) < first)
 			first = (int32_t)(c->deadline[i] - now);
@@ -247,6 +237,23 @@ void sl_conn_timer(void *arg, struct sl_timer *timer)
 	 */
 	sl_timer_set(&sq->wheel, &c->timer,
 	    ((sq->now >> SL_TICK_SHIFT) + (uint64_t)RTE_MAX(first, 0)) << SL_TICK_SHIFT);
+}
+
+void sl_conn_timer(void *arg, struct sl_timer *timer)
+{
+	struct sluice_squeue *sq = arg;
+	struct sl_conn *c = SL_CONTAINER_OF(timer, struct sl_conn, timer);
+	uint32_t now = (uint32_t)(sq->now >> SL_TICK_SHIFT);
+
+	for (unsigned int i = 0; i < SL_T_COUNT; i++) {
+		if (c->deadline[i] == 0 || (int32_t)(c->deadline[i] - now) > 0)
+			continue;
+		c->deadline[i] = 0;
+		due[i](sq, c);
+		if (c->state == SLUICE_CLOSED)
+			return;
+	}
+	sl_conn_timers_file(sq, c);
 }
 
 /* ---- arming ---- */

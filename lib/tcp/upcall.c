@@ -109,6 +109,9 @@ static void make(struct sluice_squeue *sq, struct sl_conn *c, enum sl_deferred w
 	if (c->last_up == SLUICE_UP_DISCONNECTED + 1 && what != SL_D_CLOSED)
 		return;
 	switch (what) {
+	case SL_D_MOVED:
+		do_opctl(sq, c, SLUICE_OPCTL_MOVED, sq->id);
+		break;
 	case SL_D_CONNECTED:
 		MAKE(SLUICE_UP_CONNECTED, connected, atomic_load(&sl_conn_door(sq, c)->pub.connid));
 		break;
@@ -146,8 +149,10 @@ static void make(struct sluice_squeue *sq, struct sl_conn *c, enum sl_deferred w
 
 /* ---- putting off ---- */
 
-static void enlist(struct sl_tcp *t, struct sl_conn *c)
+void sl_up_enlist(struct sluice_squeue *sq, struct sl_conn *c)
 {
+	struct sl_tcp *t = sl_tcp_of(sq);
+
 	if (c->deferred & SL_D_LISTED)
 		return;
 	c->deferred |= SL_D_LISTED;
@@ -155,8 +160,26 @@ static void enlist(struct sl_tcp *t, struct sl_conn *c)
 	if (t->def_head == NULL)
 		t->def_head = c;
 	else
-		t->def_last->def_next = c->idx;
+		t->def_last->def_next = sl_conn_name(sq, c);
 	t->def_last = c;
+}
+
+void sl_up_unlist(struct sluice_squeue *sq, struct sl_conn *c)
+{
+	struct sl_tcp *t = sl_tcp_of(sq);
+	struct sl_conn *prev = NULL, *p = t->def_head;
+
+	if (!(c->deferred & SL_D_LISTED))
+		return;
+	for (; p != c; p = sl_conn_named(sq, p->def_next))
+		prev = p;
+	if (prev != NULL)
+		prev->def_next = c->def_next;
+	else
+		t->def_head = c->def_next != 0 ? sl_conn_named(sq, c->def_next) : NULL;
+	if (t->def_last == c)
+		t->def_last = prev;
+	c->deferred &= (uint16_t)~SL_D_LISTED;
 }
 
 void sl_up(struct sluice_squeue *sq, struct sl_conn *c, enum sl_deferred what)
@@ -169,11 +192,11 @@ void sl_up(struct sluice_squeue *sq, struct sl_conn *c, enum sl_deferred what)
 		c->deferred &= (uint16_t)~SL_D_TXQ_CLEAR;
 	else if (what == SL_D_TXQ_CLEAR)
 		c->deferred &= (uint16_t)~SL_D_TXQ_FULL;
-	if (what == SL_D_CLOSED || sq->depth >= 2 || (c->deferred & ~SL_D_LISTED) != 0) {
+	if (what == SL_D_CLOSED || sq->depth >= 2 || (c->deferred & SL_D_UPCALLS) != 0) {
 		if (what != SL_D_CLOSED)
 			SL_COUNT(sq, sq_deferred);
 		c->deferred |= (uint16_t)what;
-		enlist(sl_tcp_of(sq), c);
+		sl_up_enlist(sq, c);
 		return;
 	}
 	make(sq, c, what);
@@ -182,14 +205,14 @@ void sl_up(struct sluice_squeue *sq, struct sl_conn *c, enum sl_deferred what)
 void sl_up_zcopy_done(struct sluice_squeue *sq, struct sl_conn *c)
 {
 	if (c->deferred & SL_D_CLOSED)
-		enlist(sl_tcp_of(sq), c);
+		sl_up_enlist(sq, c);
 }
 
 static void run_one(struct sluice_squeue *sq, struct sl_conn *c)
 {
 	/* Until nothing but `closed` is left; an upcall may add to the set. */
 	for (;;) {
-		uint16_t bits = c->deferred & (uint16_t) ~(SL_D_LISTED | SL_D_CLOSED);
+		uint16_t bits = c->deferred & (uint16_t)(SL_D_UPCALLS & ~SL_D_CLOSED);
 		enum sl_deferred what = (enum sl_deferred)(bits & -bits);
 
 		if (bits == 0)
@@ -198,10 +221,18 @@ static void run_one(struct sluice_squeue *sq, struct sl_conn *c)
 		if (!(c->flags & SL_C_CLOSED_BY_APP))
 			make(sq, c, what);
 	}
-	if (!(c->deferred & SL_D_CLOSED) || c->zc_out > 0)
+	/* An upcall has put it into the list again (a call in it ran a close that waited): later. */
+	if (c->deferred & SL_D_LISTED)
 		return;
-	make(sq, c, SL_D_CLOSED);
-	sl_conn_free(sq, c);
+	if ((c->deferred & SL_D_CLOSED) && c->zc_out == 0) {
+		make(sq, c, SL_D_CLOSED);
+		sl_conn_free(sq, c);
+		return;
+	}
+	if (SL_UNLIKELY(c->deferred & SL_D_MOVE)) {
+		c->deferred &= (uint16_t)~SL_D_MOVE;
+		sl_move_due(sq, c);
+	}
 }
 
 unsigned int sl_up_run_deferred(struct sluice_squeue *sq)
@@ -212,7 +243,7 @@ unsigned int sl_up_run_deferred(struct sluice_squeue *sq)
 	while (t->def_head != NULL) {
 		struct sl_conn *c = t->def_head;
 
-		t->def_head = c->def_next != 0 ? sl_slab_get(&t->conns, c->def_next) : NULL;
+		t->def_head = c->def_next != 0 ? sl_conn_named(sq, c->def_next) : NULL;
 		c->deferred &= (uint16_t)~SL_D_LISTED;
 		run_one(sq, c);
 		n++;
@@ -253,6 +284,6 @@ void sl_up_props(struct sluice_squeue *sq, struct sl_conn *c)
 {
 	sluice_conn_t h = sl_conn_handle(sq, c);
 
-	if (c->up != NULL && !(c->flags & SL_C_CLOSED_BY_APP) && (c->deferred & ~SL_D_LISTED) == 0)
+	if (c->up != NULL && !(c->flags & SL_C_CLOSED_BY_APP) && (c->deferred & SL_D_UPCALLS) == 0)
 		MAKE(SLUICE_UP_SET_PROTO_PROPS, set_proto_props, c->sndbuf, c->rcvbuf, c->mss);
 }

@@ -32,9 +32,16 @@ static void saw(struct sim_end *e, enum sluice_upcall up)
 	e->last = up;
 }
 
+/* Where it was born: a squeue that it always has. */
 static struct sluice_squeue *squeue_of(struct sim_end *e)
 {
 	return sluice_squeue(e->st, (unsigned int)(e->c >> 56));
+}
+
+/* On its way from squeue to squeue: nobody can read now. */
+static bool travels(const struct sim_end *e)
+{
+	return sluice_conn_squeue(e->st, e->c) == -EAGAIN;
 }
 
 /* The stream may be cut, and errors told: both ends, and those that carry it on. */
@@ -102,6 +109,10 @@ static void try_close(struct sim_end *e)
 		return;
 	if (pair_of(e)->announced && !pair_of(e)->accepted && e->side == 1)
 		return; /* not the user's yet */
+	if (travels(e)) {
+		e->retry = true;
+		return;
+	}
 	do_close(e, false);
 }
 
@@ -363,7 +374,11 @@ static bool read_by_pipe(struct sim_end *e)
 			return pair_of(e)->cut && read_by_take(e, SIZE_MAX);
 		return false;
 	}
-	if (squeue_of(e) == squeue_of(to)) {
+	if (travels(to)) {
+		e->reread = true;
+		return false;
+	}
+	if (sluice_conn_squeue(e->st, e->c) == sluice_conn_squeue(to->st, to->c)) {
 		n = sluice_splice(e->st, e->c, to->c, SIZE_MAX);
 	} else {
 		struct rte_mbuf *m;
@@ -390,6 +405,10 @@ static void check_eof(struct sim_end *e)
 {
 	if (!e->eof || e->closed || (!e->closing && sluice_readable(e->st, e->c) > 0))
 		return;
+	if (!e->closing && travels(e)) {
+		e->reread = true;
+		return;
+	}
 	e->noflow = true;
 	if (e->pipe_to != NULL)
 		sim_pump(e->pipe_to);
@@ -440,6 +459,10 @@ static void read_some(struct sim_end *e)
 		size_t most;
 		bool more = true;
 
+		if (travels(e)) {
+			e->reread = true;
+			break;
+		}
 		if (avail <= 0)
 			break;
 		if (e->pipe_to != NULL) {

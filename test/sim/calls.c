@@ -150,6 +150,8 @@ void sim_call_end(struct sim *s, struct sim_end *e, enum sim_call call)
 		    "conn %u side %u: closed twice", e->id, e->side);
 		return;
 	}
+	if (sluice_conn_squeue(e->st, e->c) == -EAGAIN)
+		return; /* it is on its way to another squeue: no call of this thread finds it */
 	s->op_done[SIM_CALL]++;
 	if (call >= SIM_STATE_CALLS) {
 		stateless(s, e->st, e->c, call);
@@ -285,10 +287,12 @@ void sim_inject_icmp(struct sim *s, struct sim_end *e, enum sim_icmp kind, int w
 	struct sl_conn *c;
 	uint8_t q[60] = {0}, *t;
 	uint32_t seq;
+	int home;
 
 	if (e->c == 0 || e->closed)
 		return;
-	c = sl_conn_get(s->st[e->stack]->sq[e->c >> 56], e->c);
+	home = sluice_conn_squeue(s->st[e->stack], e->c);
+	c = home < 0 ? NULL : sl_conn_get(s->st[e->stack]->sq[home], e->c);
 	if (c == NULL || c->state < SLUICE_SYN_SENT)
 		return;
 	seq = where == 0 ? c->snd_una : where == 1 ? c->snd_una - 5000 : c->snd_max + 5000;

@@ -97,11 +97,22 @@ static void timers(const struct look *l)
 
 /* ---- the receiver ---- */
 
-static bool own_queues(const struct sluice_squeue *sq)
+static bool all_left(const struct sluice_squeue *sq)
 {
 	for (unsigned int i = 0; i < sq->nports; i++)
 		if (sq->port[i].queue < 0)
 			return false; /* what it sends goes by another squeue */
+	return !sl_tx_staged(sq);
+}
+
+/* Has all that the connection sent reached the wire? */
+static bool nothing_staged(const struct look *l)
+{
+	if (l->s->moves[l->stack] == 0)
+		return all_left(l->sq);
+	for (unsigned int i = 0; i < l->s->nsq[l->stack]; i++) /* it may have been anywhere */
+		if (!all_left(l->s->st[l->stack]->sq[i]))
+			return false;
 	return true;
 }
 
@@ -113,7 +124,7 @@ static void edge(const struct look *l)
 	LOOK_CHECK(l, SIM_CK_EDGE, seq_ge(c->rcv_adv, l->sh->adv) && seq_ge(c->rcv_adv, c->rcv_nxt),
 	    "edge %u after %u, rcv_nxt %u", c->rcv_adv, l->sh->adv, c->rcv_nxt);
 	/* What is believed to be promised has been: up to a unit of the scale, and the FIN. */
-	if (f != NULL && f->acked && !sl_tx_staged(l->sq) && own_queues(l->sq))
+	if (f != NULL && f->acked && nothing_staged(l))
 		LOOK_CHECK(l, SIM_CK_EDGE,
 		    seq_le(c->rcv_adv, f->edge + (1u << c->rcv_wscale)) &&
 			seq_le(f->edge, c->rcv_adv),
@@ -143,7 +154,8 @@ static void feed(const struct look *l, struct sim_model *m, bool young)
 	    .fin_end = f != NULL ? f->fin_end : 0,
 	    .ts = (c->flags & SL_C_TS) != 0,
 	    .orphan = l->sh->orphan};
-	unsigned int n = 0, left = l->fresh;
+	unsigned int n = 0, left = l->fresh, waiting = 0;
+	bool detours = l->s->detours[l->stack];
 
 	for (unsigned int i = 0; i < l->s->nrx[l->stack]; i++) {
 		const struct sim_seg *g = &l->s->rx[l->stack][i];
@@ -151,9 +163,10 @@ static void feed(const struct look *l, struct sim_model *m, bool young)
 
 		/* Those that another squeue forwards may be on their way still: as many as the
 		 * connection has counted are here. */
-		if (mine && g->sq != l->sq->id && !(g->flags == SL_TH_SYN && young)) {
+		if (mine && (detours || g->sq != l->sq->id) && !(g->flags == SL_TH_SYN && young)) {
 			mine = left > 0;
 			left -= mine;
+			waiting += !mine;
 		}
 		if (!mine) {
 			l->s->rx[l->stack][n++] = *g;
@@ -165,6 +178,8 @@ static void feed(const struct look *l, struct sim_model *m, bool young)
 			sim_model_feed(m, g, &in);
 	}
 	l->s->nrx[l->stack] = n;
+	/* Of segments that go different ways the last may be first: which are here nobody knows. */
+	m->doubt |= detours && waiting > 0;
 }
 
 /* Doubt ends with learning: from then on bounds only. */
@@ -204,7 +219,7 @@ static void model(const struct look *l)
 	l->s->sum->model_doubt += m->doubt;
 	agree = m->nxt == c->rcv_nxt && !m->reset && !m->rst_seen &&
 		(c->state == m->state || c->state == m->maybe);
-	if (!agree && (m->doubt || l->s->drops[l->stack] != 0))
+	if (!agree && (m->doubt || l->s->drops[l->stack] != 0 || l->s->strays[l->stack]))
 		learn(l, m);
 	else if (m->loose)
 		SIM_CHECK(l->s, SIM_CK_MODEL, seq_le(c->rcv_nxt, m->nxt) || m->doubt,
@@ -288,13 +303,17 @@ static void one(struct look *l)
  * another squeue, and maybe a third, is claimed in that one's pass, a few of ours later. */
 static void forget(struct sim *s, unsigned int stack, unsigned int q)
 {
-	unsigned int n = 0, most = s->nsq[stack] == 1 ? 0 : 4;
+	unsigned int n = 0, most = s->nsq[stack] == 1 ? 0 : s->detours[stack] ? 32 : 4;
 
 	for (unsigned int i = 0; i < s->nrx[stack]; i++) {
 		struct sim_seg *g = &s->rx[stack][i];
 
-		if (g->sq == q && g->age++ >= most)
+		if (g->sq == q && g->age++ >= most) {
+			/* Maybe another one was taken for it. */
+			s->strays[stack] |=
+			    s->detours[stack] && (g->len > 0 || (g->flags & SL_TH_FIN));
 			continue;
+		}
 		s->rx[stack][n++] = *g;
 	}
 	s->nrx[stack] = n;
@@ -318,6 +337,16 @@ void sim_check_squeue(struct sim *s, unsigned int stack, unsigned int q)
 		    .sh = &s->shadow[stack][q][i],
 		    .stack = stack};
 
+		if (sl_door_owner(l.c->door) == q)
+			one(&l);
+	}
+	for (struct sl_conn *c = sq->tcp->guests; c != NULL; c = c->door->transit->guest_next) {
+		struct look l = {.s = s,
+		    .sq = sq,
+		    .c = c,
+		    .sh = &s->shadow[stack][c->birth][c->idx],
+		    .stack = stack};
+
 		one(&l);
 	}
 	if (s->plant != 0)
@@ -331,16 +360,20 @@ static void squeue_empty(struct sim *s, unsigned int stack, unsigned int q)
 {
 	const struct sluice_squeue *sq = s->st[stack]->sq[q];
 	const struct sl_tcp *t = sq->tcp;
+	uint32_t spare = 0; /* records of the slab; such as have moved are none */
 
+	for (const struct sl_rec *r = t->rec_spare; r != NULL; r = r->next)
+		spare += r->idx != 0;
 	SIM_CHECK(s, SIM_CK_BASELINE,
 	    t->conns.inuse == 0 && t->halves.inuse == 0 && t->tws.inuse == 0 &&
-		t->recs.inuse == t->nrec_spare && t->fwds.inuse == 0,
+		t->recs.inuse == spare && t->fwds.inuse == 0,
 	    "stack %u squeue %u: %u connections, %u half-open, %u TIME_WAIT, %u records, "
 	    "%u forwarding entries",
-	    stack, q, t->conns.inuse, t->halves.inuse, t->tws.inuse,
-	    (t->recs.inuse - t->nrec_spare), t->fwds.inuse);
+	    stack, q, t->conns.inuse, t->halves.inuse, t->tws.inuse, t->recs.inuse - spare,
+	    t->fwds.inuse);
 	SIM_CHECK(s, SIM_CK_BASELINE,
-	    t->out_head == NULL && t->def_head == NULL && t->nlisteners == 0 && t->out_count == 0,
+	    t->out_head == NULL && t->def_head == NULL && t->nlisteners == 0 && t->out_count == 0 &&
+		t->guests == NULL && t->late == NULL && t->tab.count == 0 && t->seats == 0,
 	    "stack %u squeue %u: something stands in a list", stack, q);
 	SIM_CHECK(s, SIM_CK_BASELINE, sl_app_timers(sq) == 0, "stack %u squeue %u: %u timers",
 	    stack, q, sl_app_timers(sq));

@@ -113,9 +113,12 @@ static void world(struct gen *g, unsigned int squeues)
 	for (unsigned int i = 0; i < g->nst; i++) {
 		g->nsq[i] = squeues != 0    ? squeues
 			    : one_in(&r, 2) ? 1
-					    : (unsigned int)between(&r, 2, SIM_MAX_SQ);
+			    : one_in(&r, 8) ? (unsigned int)between(&r, 5, SIM_MAX_SQ)
+					    : (unsigned int)between(&r, 2, 4);
 		if (g->nsq[i] > 1)
 			SIM_ADD(g->p, SIM_SQUEUES, i, g->nsq[i]);
+		if (g->nsq[i] > 1 && one_in(&r, 2))
+			SIM_ADD(g->p, SIM_MOVES, i, scale(&r, 8));
 		features(g, &r, i);
 		limits(g, &r, i);
 		if (g->tiny)
@@ -177,6 +180,8 @@ static void port(struct gen *g, struct sl_rng *r, unsigned int l, unsigned int e
 		SIM_ADD(p, SIM_CAPS, l, e, caps);
 	if (nsq > 1 && one_in(r, 3))
 		SIM_ADD(p, SIM_QUEUES, l, e, between(r, 1, nsq));
+	if (nsq > 1 && one_in(r, 3))
+		SIM_ADD(p, SIM_STEER, l, e, between(r, 1, SIM_NSTEER - 1));
 	if (one_in(r, 4))
 		SIM_ADD(p, SIM_TXPART, l, e, between(r, 1, 1000));
 	if (one_in(r, 4))

@@ -452,6 +452,17 @@ static void arrived(struct sim_nic *n, uint16_t q, struct rte_mbuf *m, uint64_t 
 		note(s, n->stack, &g);
 }
 
+/* The queue of the wire that is read as queue q. */
+static uint16_t behind(struct sim_nic *n, uint16_t q)
+{
+	if (n->nq == 1 || n->steer == SIM_STEER_RIGHT)
+		return q;
+	n->sim->op_done[SIM_STEER]++;
+	if (n->steer == SIM_STEER_PERMUTED)
+		return (uint16_t)((q + 1u) % n->nq);
+	return (uint16_t)((q + sim_hash(n->sim->order + n->end, ++n->calls)) % n->nq);
+}
+
 static uint16_t nic_rx(void *ctx, uint16_t q, struct rte_mbuf **pkts, uint16_t n, uint64_t now)
 {
 	struct sim_nic *nic = ctx;
@@ -470,8 +481,8 @@ static uint16_t nic_rx(void *ctx, uint16_t q, struct rte_mbuf **pkts, uint16_t n
 		nic->ninject--;
 		memmove(nic->inject, nic->inject + 1, nic->ninject * sizeof(nic->inject[0]));
 	}
-	got = (uint16_t)(got + nic->impair.ops->rx(
-				   nic->impair.ctx, q, pkts + got, (uint16_t)(n - got), now));
+	got = (uint16_t)(got + nic->impair.ops->rx(nic->impair.ctx, behind(nic, q), pkts + got,
+				   (uint16_t)(n - got), now));
 	for (uint16_t i = 0; i < got; i++)
 		arrived(nic, q, pkts[i], now);
 	return got;
@@ -483,6 +494,13 @@ static uint64_t nic_next(void *ctx, uint16_t q)
 
 	if ((q == 0 && n->ninject > 0) || n->nbacklog > 0)
 		return 0;
+	if (n->steer != SIM_STEER_RIGHT) {
+		uint64_t next = UINT64_MAX;
+
+		for (uint16_t i = 0; i < n->nq; i++)
+			next = RTE_MIN(next, n->impair.ops->next(n->impair.ctx, i));
+		return next;
+	}
 	return n->impair.ops->next(n->impair.ctx, q);
 }
 
@@ -518,6 +536,8 @@ static int nic_steer(void *ctx, const struct sluice_addr *src, const struct slui
 {
 	struct sim_nic *n = ctx;
 
+	if (n->steer == SIM_STEER_UNKNOWN)
+		return -1;
 	return n->impair.ops->steer(n->impair.ctx, src, dst, sport, dport);
 }
 

@@ -118,6 +118,10 @@ static void set_world(struct sim *s, const struct sim_item *it)
 	case SIM_POOL:
 		s->limit[a[0]] = (uint32_t)a[1];
 		break;
+	case SIM_MOVES:
+		s->moves[a[0]] = (uint32_t)a[1];
+		s->detours[a[0]] = true;
+		break;
 	case SIM_ORDER:
 		s->order = (uint64_t)a[0];
 		break;
@@ -173,6 +177,9 @@ static void set_nic(struct sim *s, const struct sim_item *it)
 		break;
 	case SIM_CAPS:
 		n->caps = (unsigned int)v;
+		break;
+	case SIM_STEER:
+		n->steer = (enum sim_steer)(v % SIM_NSTEER);
 		break;
 	case SIM_TXPART:
 		n->txpart = (unsigned int)v;
@@ -385,6 +392,7 @@ static bool settle(struct sim *s)
 
 			if (n->nq > s->nsq[n->stack])
 				n->nq = (uint16_t)s->nsq[n->stack];
+			s->detours[n->stack] |= n->steer != SIM_STEER_RIGHT;
 			if (n->nfaults > 0)
 				qsort(n->fault, n->nfaults, sizeof(n->fault[0]), by_number);
 		}

@@ -28,7 +28,7 @@
 #include <tcp/tcp_int.h>
 
 #define SIM_MAX_STACKS 4
-#define SIM_MAX_SQ 4
+#define SIM_MAX_SQ 16
 #define SIM_MAX_LINKS 6
 #define SIM_MAX_CONNS 12
 #define SIM_MAX_SCRATCH 4
@@ -50,6 +50,7 @@
 	X(TUN, "tun", "skn") \
 	X(ROOM, "room", "sn")         /* bytes of a receive buffer of the stack */ \
 	X(POOL, "pool", "sn")         /* most buffers that the stack may hold */ \
+	X(MOVES, "moves", "sn")       /* after one pass in n of the stack a connection is told to move */ \
 	X(ORDER, "order", "n")        /* in which order squeues are polled; 0: always the same */ \
 	X(QUIET, "quiet", "t")        /* from then on nothing is done to packets any more */ \
 	/* links */ \
@@ -59,6 +60,7 @@
 	X(RATE, "rate", "ln") \
 	X(DEPTH, "depth", "ln") \
 	X(QUEUES, "queues", "len") \
+	X(STEER, "steer", "len")      /* the port delivers elsewhere than it says: enum sim_steer */ \
 	X(CAPS, "caps", "len")        /* enum sim_caps */ \
 	X(TXPART, "txpart", "len")    /* one tx call in n takes a part only */ \
 	X(RXPART, "rxpart", "len")    /* one rx call in n gives a part only */ \
@@ -144,6 +146,14 @@ struct sim_item {
 struct sim_plan {
 	struct sim_item *v;
 	unsigned int n, cap;
+};
+
+enum sim_steer {
+	SIM_STEER_RIGHT,
+	SIM_STEER_PERMUTED, /* always to another queue */
+	SIM_STEER_RANDOM,   /* to any, packet by packet */
+	SIM_STEER_UNKNOWN,  /* and says nothing */
+	SIM_NSTEER
 };
 
 enum sim_caps {
@@ -324,6 +334,7 @@ struct sim_nic {
 	struct sluice_driver lower, impair;
 	unsigned int end, stack, caps;
 	uint16_t nq;
+	enum sim_steer steer;
 	uint64_t count; /* packets sent: the number by which faults are chosen */
 	unsigned int txpart, rxpart;
 	uint64_t txhold, calls;
@@ -395,8 +406,10 @@ struct sim {
 	unsigned int nst, nsq[SIM_MAX_STACKS], nlinks;
 	struct sluice_stack *st[SIM_MAX_STACKS];
 	struct rte_mempool *pool[SIM_MAX_STACKS], *rxpool[SIM_MAX_STACKS];
-	uint32_t room[SIM_MAX_STACKS], limit[SIM_MAX_STACKS];
+	uint32_t room[SIM_MAX_STACKS], limit[SIM_MAX_STACKS], moves[SIM_MAX_STACKS];
 	struct sluice_tunables tun[SIM_MAX_STACKS];
+	/* Packets of one connection go different ways: squeues change, or queues do */
+	bool detours[SIM_MAX_STACKS], strays[SIM_MAX_STACKS];
 	sluice_conn_t listener[SIM_MAX_STACKS];
 	bool unlistened[SIM_MAX_STACKS], listener_gone[SIM_MAX_STACKS];
 	struct sim_listen {

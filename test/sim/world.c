@@ -359,6 +359,23 @@ static void be_quiet(struct sim *s)
 
 /* ---- time ---- */
 
+/* One of the stack's connections, on whatever squeue, is to go to any. */
+static void move_one(struct sim *s, unsigned int stack)
+{
+	uint64_t h = sim_hash(s->order + stack, s->pass);
+	struct sim_end *e = &s->pair[h % SIM_MAX_CONNS].end[h / SIM_MAX_CONNS % 2];
+	int rc;
+
+	if (e->stack != stack || e->c == 0 || e->closed)
+		return;
+	rc = sluice_move(s->st[stack], e->c, (unsigned int)(h >> 16) % s->nsq[stack]);
+	SIM_CHECK(s, SIM_CK_CALLS,
+	    rc == 0 || rc == -EBUSY || rc == -EINVAL || (rc == -ENOBUFS && !s->calm),
+	    "conn %u side %u: move %d", e->id, e->side, rc);
+	s->op_done[SIM_MOVES] += rc == 0;
+	SIM_SAY(s, "conn %u side %u: move: %d", e->id, e->side, rc);
+}
+
 static int poll_all(struct sim *s)
 {
 	unsigned int who[SIM_MAX_STACKS * SIM_MAX_SQ], n = 0;
@@ -376,6 +393,9 @@ static int poll_all(struct sim *s)
 
 		SIM_CHECK(s, SIM_CK_CALLS, rc >= 0, "poll: %d", rc);
 		work += rc;
+		if (s->moves[stack] != 0 && s->nsq[stack] > 1 && !s->done &&
+		    sim_hash(s->moves[stack] + k, s->pass) % s->moves[stack] == 0)
+			move_one(s, stack);
 		sim_check_squeue(s, stack, q);
 		who[k] = who[--n];
 	}

@@ -37,6 +37,7 @@ enum sluice_opctl {
 	SLUICE_OPCTL_ENAB_ACCEPT, /* value: backlog */
 	SLUICE_OPCTL_SHUT_SEND,   /* nothing more can be sent (shutdown(WR) accepted) */
 	SLUICE_OPCTL_SHUT_RECV,   /* end of stream: the peer's FIN was reached, or shutdown(RD) */
+	SLUICE_OPCTL_MOVED,       /* value: the squeue where it lives now; see sluice_move */
 };
 
 /** Upcalls; any member may be NULL. `arg` is the upper handle of activate() or of newconn's return.
@@ -175,8 +176,22 @@ SLUICE_API ssize_t sluice_send_copy(
 SLUICE_API int sluice_send_external(struct sluice_stack *st, sluice_conn_t c, void *buf,
     uint64_t iova, size_t len, void *cookie, unsigned int flags);
 
-/** The squeue where the connection lives; -EBADF. Any thread; on that squeue the answer holds to the
- * end of the pass. */
+/**
+ * Let the connection live on squeue `to`: from there on its upcalls come on that squeue's thread,
+ * opctl(MOVED) first, and calls that belong to the squeue belong there. Handle, bytes and the order
+ * of calls stay what they are. It happens between two passes, and takes a few of those of the two
+ * squeues and of the one where the connection was born; meanwhile calls on the squeue get -EPERM,
+ * and synchronous ones from a thread that polls -EXDEV. Of two connections that sluice_splice has
+ * joined both move, if both live where they were born, or go back there; else the pair stays.
+ *
+ * Any thread. On the connection's squeue the answer is at once: 0 (it will leave, unless the other
+ * squeue has no room: sq_moves_refused), -EINVAL no such squeue, or a state below SYN_SENT; -EBUSY
+ * not accepted yet, or part of a pair that stays, -ENOBUFS. From elsewhere it is posted: 0, -EBADF,
+ * -EINVAL, -ENOBUFS; what is refused then is only counted.
+ */
+SLUICE_API int sluice_move(struct sluice_stack *st, sluice_conn_t c, unsigned int to);
+/** The squeue where the connection lives; -EAGAIN while it is on its way, -EBADF. Any thread; on
+ * that squeue the answer holds to the end of the pass, elsewhere it may be out of date. */
 SLUICE_API int sluice_conn_squeue(struct sluice_stack *st, sluice_conn_t c);
 
 #define SLUICE_SHUT_RD SHUT_RD

@@ -43,6 +43,12 @@
 	X(steer_icmp, "ICMP errors about a connection of another squeue") \
 	X(steer_local, "packets to ourselves") \
 	X(steer_tx, "packets sent through another squeue, which has a queue of the port") \
+	X(sq_moves_out, "connections that moved to another squeue") \
+	X(sq_moves_in, "connections that moved here") \
+	X(sq_moves_refused, "moves asked for and not made: the connection has to stay, the other squeue is full, or no memory") \
+	X(sq_moves_pkts, "packets for connections that live here and were born elsewhere") \
+	X(sq_moves_late, "packets sent on for a connection that had left by then") \
+	X(sq_entries_fwd, "entries handed on to the squeue where their connection lives") \
 	/* --- ports --- */ \
 	X(port_rx_pkts, "packets received from drivers") \
 	X(port_rx_bytes, "bytes received from drivers") \

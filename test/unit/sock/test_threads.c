@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Threads: two stacks whose squeues run in threads of their own, and control threads that open, use
- * and close connections, change the configuration, ask stale handles and hold squeues, all at once.
+ * and close connections, change the configuration, ask stale handles, hold squeues and move
+ * connections from squeue to squeue (which their servers do too), all at once.
  * Every byte that a control thread sends comes back; at the end nothing is left. The thread
  * sanitizer watches.
  */
@@ -23,7 +24,7 @@
 
 #include "mpool.h"
 
-#define NSQ 2
+#define NSQ 3
 #define ROUNDS 40
 #define BYTES 20000
 
@@ -52,6 +53,7 @@ struct echo {
 	struct net *net;
 	sluice_conn_t c;
 	bool eof;
+	unsigned int n; /* recv upcalls */
 };
 
 static void echo_more(struct echo *e)
@@ -69,7 +71,10 @@ static int echo_newconn(void *arg, sluice_conn_t l, sluice_conn_t eager, void **
 
 static int echo_recv(void *arg, sluice_conn_t c, size_t avail, bool push)
 {
-	echo_more(arg);
+	struct echo *e = arg;
+
+	echo_more(e);
+	(void)sluice_move(e->net->st[1], c, e->n++ % NSQ);
 	return 0;
 }
 
@@ -257,6 +262,8 @@ static void one_round(struct worker *w, bool abort_it)
 		if (rc <= 0)
 			return;
 		sent += (uint32_t)rc;
+		if (sent % 3 == 0)
+			CHECK(w->net, sluice_move(st, w->c, sent / 3 % NSQ) == 0);
 		if (abort_it && sent > BYTES / 2)
 			break;
 	}
@@ -351,6 +358,9 @@ static void *disturb(void *arg)
 		ask_a_stale_handle(d->net);
 		if (i % 8 == 0)
 			hold_briefly(d->net);
+		else
+			(void)sluice_move(
+			    d->net->st[0], atomic_load(&d->net->handle_seen), i % NSQ);
 		sluice_counters_sum(d->net->st[0], &ctr);
 		nanosleep(&ts, NULL);
 	}
@@ -453,6 +463,7 @@ static void all_at_once(void **state)
 	struct loop_arg la[2][NSQ];
 	struct worker w[4] = {0};
 	struct disturber d = {.net = &n};
+	struct sluice_counters ctr;
 
 	start(&n, la);
 	assert_int_equal(pthread_create(&d.thread, NULL, disturb, &d), 0);
@@ -465,6 +476,10 @@ static void all_at_once(void **state)
 		pthread_join(w[i].thread, NULL);
 	atomic_store(&d.stop, 1);
 	pthread_join(d.thread, NULL);
+	for (unsigned int i = 0; i < 2; i++) {
+		sluice_counters_sum(n.st[i], &ctr);
+		assert_true(ctr.sq_moves_in > 20); /* of 160 connections */
+	}
 	stop(&n);
 }
 
