@@ -105,9 +105,12 @@ static bool all_left(const struct sluice_squeue *sq)
 	return !sl_tx_staged(sq);
 }
 
-/* Has all that the connection sent reached the wire? */
+/* Has all that the connection sent reached the wire? Not what found no buffer for its one piece. */
 static bool nothing_staged(const struct look *l)
 {
+	for (unsigned int i = 0; i < l->s->nsq[l->stack]; i++)
+		if (l->s->st[l->stack]->sq[i]->ctr.port_tx_nomem != 0)
+			return false;
 	if (l->s->moves[l->stack] == 0)
 		return all_left(l->sq);
 	for (unsigned int i = 0; i < l->s->nsq[l->stack]; i++) /* it may have been anywhere */
