@@ -71,6 +71,7 @@ static sem_t lcore_told; /* posted when it is up, or has ended */
 static volatile int lcore_stop;
 static int lcore_rc;
 static volatile sig_atomic_t dying; /* the signal */
+static pid_t owner;                 /* a child made without fork() thinks that it is we */
 
 /* ---- log ---- */
 
@@ -334,6 +335,7 @@ static int start_locked(void)
 		return rc;
 	}
 	slp_internal(pair[0], &hand_over);
+	owner = getpid();
 	catch_ends();
 	(void)atexit(at_exit);
 	return 0;
@@ -372,6 +374,7 @@ int slp_start(void)
 	pthread_mutex_lock(&start_lock);
 	ph = atomic_load(&phase);
 	if (ph == PHASE_NONE) {
+		atomic_store(&phase, PHASE_STARTING);
 		rc = start_locked();
 		failed_with = -rc;
 		fresh = rc == 0;
@@ -578,7 +581,7 @@ static void at_exit(void)
 	struct conns cs = {0};
 	struct timespec ts;
 
-	if (slp_inside || !slp_running())
+	if (slp_inside || !slp_running() || getpid() != owner)
 		return;
 	slp_each(close_one, &cs);
 	finish(&cs);
@@ -608,10 +611,12 @@ static void on_end(int sig)
 {
 	struct timespec ts = {3, 0};
 
-	dying = sig;
-	lcore_stop = 1;
-	while (nanosleep(&ts, &ts) != 0 && errno == EINTR)
-		;
+	if (getpid() == owner) {
+		dying = sig;
+		lcore_stop = 1;
+		while (nanosleep(&ts, &ts) != 0 && errno == EINTR)
+			;
+	}
 	(void)signal(sig, SIG_DFL);
 	(void)raise(sig);
 }

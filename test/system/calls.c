@@ -33,6 +33,7 @@
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 
@@ -215,6 +216,10 @@ static void step_bytes(void)
 	say("bytes", n);
 	say_bytes("recvfrom", recvfrom(fd, buf, sizeof(buf), 0, NULL, NULL), buf);
 	say("dontwait", recv(fd, buf, 1, MSG_DONTWAIT));
+	say("write", write(fd, "E", 1));
+	usleep(20000);
+	say("error queue", recv(fd, buf, 1, MSG_ERRQUEUE));
+	say("not taken", read(fd, buf, 1));
 	say("writev", writev(fd, iov, 2));
 	usleep(20000);
 	say("readv", readv(fd, in, 2));
@@ -955,6 +960,15 @@ static int inherit(void)
 		exit(ok ? 0 : 1);
 	}
 	ok = waitpid(pid, &st, 0) == pid && WIFEXITED(st) && WEXITSTATUS(st) == 0;
+	/* One that no handler of fork() has told; it must end, and by its signal. */
+	pid = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+	if (pid == 0)
+		exit(raise(SIGTERM));
+	ok &= waitpid(pid, &st, 0) == pid && WIFSIGNALED(st) && WTERMSIG(st) == SIGTERM;
+	pid = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+	if (pid == 0)
+		exit(3);
+	ok &= waitpid(pid, &st, 0) == pid && WIFEXITED(st) && WEXITSTATUS(st) == 3;
 	ok &= write(fd, "y", 1) == 1 && read(fd, &b, 1) == 1 && b == 'y';
 	printf("child %d, parent %c\n", st, b);
 	return ok ? 0 : 1;
