@@ -10,7 +10,7 @@ run=$2
 long=${SLUICE_PROGRAMS:+1}
 secs=${long:+5}
 secs=${secs:-1}
-begin "$1" curl wrk nginx redis-server redis-benchmark iperf3 python3 ${long:+haproxy memcached lighttpd socat}
+begin "$1" curl wrk nginx redis-server redis-benchmark iperf3 python3 ${long:+haproxy memcached lighttpd socat openssl}
 ulimit -n "$(ulimit -H -n)"
 mkdir "$tmp/www"
 random_file 8 # python's server copies in small pieces
@@ -54,7 +54,7 @@ nginx_config() {
 # load CONNECTIONS PATH [SECONDS]: no error, and answers.
 load() {
 	local out
-	out=$(in_cli wrk -t1 -c"$1" -d"${3:-$secs}s" --timeout 10s "http://$ours4/$2")
+	out=$(in_cli wrk -t1 -c"$1" -d"${3:-$secs}s" --timeout 30s "http://$ours4/$2")
 	! grep -E "Socket errors|Non-2xx" <<<"$out" || die "wrk through nginx, $2: errors"
 	[ "$(sed -n 's/ *\([0-9]*\) requests in.*/\1/p' <<<"$out")" -gt 50 ] || die "wrk through nginx: $out"
 }
@@ -216,6 +216,40 @@ more_programs() {
 	same "$tmp/got" "$tmp/www/big" || die "lighttpd: the file differs"
 	load 64 small
 	stop "$pid" lighttpd
+
+	# ---- python: asyncio and TLS, a listener of both families; then clients in threads ----
+	openssl req -x509 -newkey rsa:2048 -nodes -keyout "$tmp/key.pem" -out "$tmp/cert.pem" -days 2 -subj /CN=x 2>"$tmp/openssl.log"
+	cat >"$tmp/tls.py" <<-END
+		import asyncio, socket, ssl
+		ctx = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+		ctx.load_cert_chain('$tmp/cert.pem', '$tmp/key.pem')
+		body = open('$tmp/www/big', 'rb').read()
+		async def serve(r, w):
+		    await r.readuntil(b'\r\n\r\n')
+		    w.write(b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n' % len(body) + body)
+		    await w.drain()
+		    w.close()
+		async def main():
+		    s = socket.create_server(('::', 4443), family=socket.AF_INET6, dualstack_ipv6=True)
+		    srv = await asyncio.start_server(serve, sock=s, ssl=ctx)
+		    print('listens', flush=True)
+		    await srv.serve_forever()
+		asyncio.run(main())
+	END
+	begin_on_sluice tls python3 "$tmp/tls.py"
+	pid=$started
+	for host in $ours4 "[$ours6]"; do
+		wait_until 15 get -k -o "$tmp/got" "https://$host:4443/" || die "asyncio: no answer from $host"
+		same "$tmp/got" "$tmp/www/big" || die "asyncio: the file from $host differs"
+	done
+	kill -TERM "$pid"
+	ended "$pid" 15 python3
+	start_in "$cli" "$tmp" tls2 python3 "$tmp/tls.py"
+	await tls2 "$started" 15 listens
+	on_sluice timeout 60 python3 -c "import ssl, urllib.request, concurrent.futures as f
+ctx, want = ssl._create_unverified_context(), open('$tmp/www/big', 'rb').read()
+def get(i): return urllib.request.urlopen('https://$theirs4:4443/', context=ctx, timeout=30).read() == want
+with f.ThreadPoolExecutor(8) as e: assert all(e.map(get, range(24)))" 2>"$tmp/python.log" || die "python's clients fail"
 
 	# ---- socat: it half-closes, and gets the answer to all ----
 	start_in "$cli" "$tmp" count python3 -c "import socket
