@@ -13,6 +13,11 @@
  * A packet that the port can never send (refused by prepare, too long for one buffer) is taken,
  * freed and counted in tx_errors.
  *
+ * Letting go. A port frees what it sent when it sends more, or when it is told to (idle). Some cannot be
+ * told (net_virtio): they would hold an application's memory until something else fills their ring,
+ * so the completion of a zero-copy send might never come. Such a port gets copies of external
+ * memory; buffers of pools, which nobody waits for, it may hold.
+ *
  * Events. The port's callbacks come on a thread of EAL; they only set flags, which events() takes
  * on squeue 0.
  */
@@ -53,10 +58,10 @@ static bool ethdev_sendable(const struct ethdev *d, const struct rte_mbuf *m)
 	if (m->nb_segs > 1 &&
 	    (!(d->caps & SLUICE_CAP_TX_MULTISEG) || (d->seg_max && m->nb_segs > d->seg_max)))
 		return false;
-	if (d->caps & SLUICE_CAP_TX_INDIRECT)
+	if ((d->caps & SLUICE_CAP_TX_INDIRECT) && !d->keeps)
 		return true;
 	for (; m; m = m->next) {
-		if (!RTE_MBUF_DIRECT(m))
+		if (d->keeps ? RTE_MBUF_HAS_EXTBUF(m) : !RTE_MBUF_DIRECT(m))
 			return false;
 	}
 	return true;
@@ -87,7 +92,9 @@ static struct rte_mempool *ethdev_pool(const struct ethdev *d, struct rte_mbuf *
 static int ethdev_linearize(
     struct ethdev *d, struct ethdev_q *q, struct rte_mbuf *m, struct rte_mbuf **out)
 {
-	struct rte_mempool *mp = ethdev_pool(d, m, m->pkt_len);
+	/* A port that sends chains gets one. */
+	struct rte_mempool *mp =
+	    ethdev_pool(d, m, d->caps & SLUICE_CAP_TX_MULTISEG ? 1 : m->pkt_len);
 
 	if (!mp || !m->pkt_len)
 		return -1;
@@ -95,6 +102,10 @@ static int ethdev_linearize(
 	if (!*out) {
 		sl_ctr_add(&q->nomem, 1);
 		return 0;
+	}
+	if (d->seg_max && (*out)->nb_segs > d->seg_max) {
+		rte_pktmbuf_free(*out);
+		return -1;
 	}
 	sl_ctr_add(&q->linearized, 1);
 	return 1;
@@ -144,7 +155,8 @@ static bool ethdev_plain(const struct ethdev *d, struct rte_mbuf **pkts, uint16_
 		ol |= pkts[i]->ol_flags;
 	if (ol & RTE_MBUF_F_TX_OFFLOAD_MASK)
 		return false;
-	if ((d->caps & SLUICE_CAP_TX_INDIRECT) && (d->caps & SLUICE_CAP_TX_MULTISEG) && !d->seg_max)
+	if ((d->caps & SLUICE_CAP_TX_INDIRECT) && (d->caps & SLUICE_CAP_TX_MULTISEG) &&
+	    !d->seg_max && !d->keeps)
 		return true;
 	for (uint16_t i = 0; i < n; i++) {
 		if (!ethdev_sendable(d, pkts[i]))

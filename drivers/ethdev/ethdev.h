@@ -35,6 +35,7 @@ struct ethdev {
 	bool l3;
 	/* The port hands over the sender's mbuf as it was: its transmit marks go off here */
 	bool clean_rx;
+	bool keeps; /* what it sent, until it sends more, and cannot be told to let go */
 	bool callbacks;
 	uint32_t caps, tso_max;
 	uint16_t seg_max; /* most mbufs of a chain, 0: no limit */

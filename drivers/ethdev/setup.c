@@ -233,6 +233,19 @@ static int ethdev_rss(
 	return 0;
 }
 
+/* Ports that cannot be told to let go, other than those that have copied or handed on a packet when tx
+ * returns. */
+static bool ethdev_keeps(const struct ethdev *d, const struct rte_eth_dev_info *info)
+{
+	static const char *const at_once[] = {"net_af_packet", "net_memif", "net_null", "net_pcap",
+	    "net_ring", "net_tap", "net_vhost"};
+
+	for (size_t i = 0; i < RTE_DIM(at_once); i++)
+		if (info->driver_name != NULL && strcmp(info->driver_name, at_once[i]) == 0)
+			return false;
+	return rte_eth_tx_done_cleanup(d->port_id, 0, 0) == -ENOTSUP;
+}
+
 static int ethdev_find_pool(struct ethdev *d, struct rte_mempool *pool)
 {
 	struct rte_eth_rxq_info ri;
@@ -275,6 +288,7 @@ int ethdev_setup(struct ethdev *d, const struct sluice_ethdev_params *p)
 	d->seg_max = info.tx_desc_lim.nb_seg_max == UINT16_MAX ? 0 : info.tx_desc_lim.nb_seg_max;
 	ethdev_offloads(d, &conf, &rx, &tx);
 	ethdev_caps(d, p, &info, rx, tx);
+	d->keeps = ethdev_keeps(d, &info);
 	ethdev_multicast(d);
 	ethdev_find_pool(d, p->rx_pool);
 	return ethdev_rss(d, &info, &conf);

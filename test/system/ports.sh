@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # ports.sh KINDS TESTTCP [--table [SECONDS]]: sluice-testtcp on one lcore and on two, over every kind of port that a machine
 # without network cards has, with EAL options as they are written for DPDK programs. KINDS: all, or some of
-# wire,memif,vhost,tap,af_xdp,af_packet. As a test: rr on two lcores, every byte compared. With --table: rr and stream on
+# wire,memif,vhost,tap,af_xdp,af_packet. As a test: rr on two lcores (vhost: stream too), every byte compared. With --table: rr and stream on
 # one and on two, and a Markdown table (doc/ports.md).
 #
 # The other end is testtcp as well: on sluice over memory (wire, memif, vhost), on kernel sockets over a device
@@ -215,7 +215,10 @@ for kind in "${kinds[@]}"; do
 	able || { echo "$kind: cannot be run here" >&2; continue; }
 	ran=1
 	row=
-	for engine in rr ${table:+stream}; do
+	engines=rr
+	# virtio_user holds what it sent: streams by reference must end all the same.
+	[ -z "$table" ] && [ "$kind" != vhost ] || engines="rr stream"
+	for engine in $engines; do
 		for n in ${table:+1} 2; do
 			rm -f "$tmp"/*.log "$tmp"/*.json
 			shown=

@@ -208,6 +208,52 @@ static void guards(void **state)
 	destroy();
 }
 
+static void ext_free(void *addr, void *opaque)
+{
+	(*(int *)opaque)++;
+}
+
+/* A port that keeps what it sent gets a copy of external memory, in a chain where it is long, and all
+ * else as it is. */
+static void keeps_no_external_memory(void **state)
+{
+	static uint8_t memory[5000];
+	struct rte_mbuf_ext_shared_info si = {.free_cb = ext_free};
+	struct sluice_ethdev_params p = set_up(loop_port());
+	struct rte_mbuf *m[2], *own, *r;
+	uint8_t copy[5000];
+	const uint8_t *b;
+	int freed = 0;
+
+	assert_int_equal(sluice_ethdev_create(&p, &d), 0);
+	assert_false(((struct ethdev *)d.ctx)->keeps);
+	((struct ethdev *)d.ctx)->keeps = true;
+	((struct ethdev *)d.ctx)->caps |= SLUICE_CAP_TX_INDIRECT | SLUICE_CAP_TX_MULTISEG;
+	for (size_t i = 0; i < sizeof(memory); i++)
+		memory[i] = (uint8_t)(i * 13 >> 3);
+	si.fcb_opaque = &freed;
+	rte_mbuf_ext_refcnt_set(&si, 1);
+	m[0] = rte_pktmbuf_alloc(small);
+	rte_pktmbuf_attach_extbuf(m[0], memory, 0, sizeof(memory), &si);
+	m[0]->data_off = 0;
+	m[0]->data_len = sizeof(memory);
+	m[0]->pkt_len = sizeof(memory);
+	own = fr_tcp(mp, 7);
+	m[1] = rte_pktmbuf_clone(own, small);
+	assert_int_equal(d.ops->tx(d.ctx, 0, m, 2, 0), 2);
+	assert_int_equal(freed, 1); /* before the receiver has looked at anything */
+	assert_int_equal(d.ops->rx(d.ctx, 0, &r, 1, 0), 1);
+	assert_true(r->nb_segs > 1 && r->pkt_len == sizeof(memory));
+	b = rte_pktmbuf_read(r, 0, sizeof(copy), copy);
+	assert_memory_equal(b, memory, sizeof(memory));
+	rte_pktmbuf_free(r);
+	assert_int_equal(d.ops->rx(d.ctx, 0, &r, 1, 0), 1);
+	assert_ptr_equal(r, m[1]);
+	rte_pktmbuf_free(r);
+	rte_pktmbuf_free(own);
+	destroy();
+}
+
 static void note(void *arg, enum sluice_port_event ev)
 {
 	((int *)arg)[ev]++;
@@ -350,6 +396,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(set_up_and_loop),
 	    cmocka_unit_test(adopted_linearizes),
+	    cmocka_unit_test(keeps_no_external_memory),
 	    cmocka_unit_test(guards),
 	    cmocka_unit_test(events),
 	    cmocka_unit_test(steering),
