@@ -24,10 +24,12 @@ struct list {
 
 static void usage(FILE *f)
 {
-	fprintf(f, "Usage: wire [-v] [-l] [-x] FILE|FOLDER...\n\n"
+	fprintf(f, "Usage: wire [-v] [-l] [-x] [-q N] FILE|FOLDER...\n\n"
 		   "  -v  print every packet and event\n"
 		   "  -l  list the scripts that are expected to fail, with their reasons, and run "
-		   "nothing\n");
+		   "nothing\n"
+		   "  -x  scripts that are wrong: each must fail for the reason that it gives\n"
+		   "  -q  the stack has N squeues, 1 to 8, and packets arrive at any of them\n");
 }
 
 static int by_name(const void *a, const void *b)
@@ -140,7 +142,7 @@ int main(int argc, char **argv)
 	bool verbose = false, only_list = false, must_fail = false;
 	int opt, row = 0, count[CRASHED + 1] = {0}, bad = 0, expected = 0;
 
-	while ((opt = getopt(argc, argv, "vlxh")) != -1) {
+	while ((opt = getopt(argc, argv, "vlxhq:")) != -1) {
 		switch (opt) {
 		case 'v':
 			verbose = true;
@@ -150,6 +152,13 @@ int main(int argc, char **argv)
 			break;
 		case 'x':
 			must_fail = true;
+			break;
+		case 'q':
+			wire_squeues = (unsigned int)atoi(optarg);
+			if (wire_squeues < 1 || wire_squeues > 8) {
+				usage(stderr);
+				return 2;
+			}
 			break;
 		case 'h':
 			usage(stdout);
@@ -196,7 +205,8 @@ int main(int argc, char **argv)
 			enum outcome o;
 			bool todo;
 
-			if (!(v6 ? sc.ip6 : sc.ip4))
+			if (!(v6 ? sc.ip6 : sc.ip4) ||
+			    (sc.squeues != 0 && wire_squeues > sc.squeues))
 				continue;
 			if (must_fail)
 				sc.fail_line = 0;

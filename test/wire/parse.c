@@ -734,6 +734,8 @@ static bool header_line(struct line *l, const char *raw, bool still)
 		sc->cfg.peer_win = (uint16_t)v;
 	} else if (strcmp(name, "offload:") == 0) {
 		sc->cfg.offload = v != 0;
+	} else if (strcmp(name, "squeues:") == 0) {
+		sc->squeues = (unsigned int)v;
 	} else if (strcmp(name, "connections:") == 0) {
 		sc->cfg.max_conns = (uint32_t)v;
 	} else {

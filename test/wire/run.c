@@ -502,11 +502,14 @@ static bool do_counter(struct run *r)
 
 static bool do_table(struct run *r)
 {
-	struct sl_tcp *t = sl_tcp_of(r->w->sq);
+	int64_t halves = 0, tws = 0;
 
 	wire_advance(r->w, r->at, false);
-	return check_number(
-	    r, r->s->num[1], r->s->arg[0][0] == 'h' ? (int64_t)t->nhalf : (int64_t)t->tws.inuse);
+	for (unsigned int i = 0; i < r->w->nsq; i++) {
+		halves += sl_tcp_of(sluice_squeue(r->w->st, i))->nhalf;
+		tws += (int64_t)sl_tcp_of(sluice_squeue(r->w->st, i))->tws.inuse;
+	}
+	return check_number(r, r->s->num[1], r->s->arg[0][0] == 'h' ? halves : tws);
 }
 
 static bool do_set(struct run *r)

@@ -165,12 +165,16 @@ struct wire_config {
 	struct sluice_tunables tun;
 };
 
+/** Squeues of the stack (wire -q): with several, each burst arrives at any of them. */
+extern unsigned int wire_squeues;
+
 #define WIRE_SOCKS 256
 #define WIRE_OUT 8192
 struct wire_world {
 	struct wire_config cfg;
 	struct sluice_stack *st;
-	struct sluice_squeue *sq;
+	unsigned int nsq;
+	uint32_t dice; /* at which squeue the next packets arrive */
 	struct rte_mempool *pool;
 	uint64_t t0, now;
 	struct sink port;
@@ -261,6 +265,7 @@ struct wire_script {
 	char *title, *proves, *reason; /* reason: of expect-fail, else NULL */
 	int fail_line;                 /* the failure must come behind this line */
 	bool ip4, ip6;
+	unsigned int squeues; /* on no more than so many; 0: any number */
 	uint64_t tolerance;
 	struct wire_config cfg;
 	struct wire_stmt *stmt;

@@ -251,6 +251,8 @@ int wire_addr(const struct wire_world *w, const char *text, uint16_t port,
 
 /* ---- the world ---- */
 
+unsigned int wire_squeues = 1;
+
 void wire_config_default(struct wire_config *cfg)
 {
 	*cfg = (struct wire_config){.mtu = 1500,
@@ -298,7 +300,7 @@ const char *wire_start(struct wire_world *w, const struct wire_config *cfg)
 {
 	struct sluice_stack_params sp = {.size = sizeof(sp),
 	    .name = "wire",
-	    .nsqueues = 1,
+	    .nsqueues = wire_squeues,
 	    .max_connections = cfg->max_conns,
 	    .seed = 42};
 	const char *why = "";
@@ -309,6 +311,7 @@ const char *wire_start(struct wire_world *w, const struct wire_config *cfg)
 	memset(w, 0, sizeof(*w));
 	w->verbose = verbose;
 	w->cfg = *cfg;
+	w->nsq = wire_squeues;
 	w->out = calloc(WIRE_OUT, sizeof(*w->out));
 	if (w->out == NULL)
 		return "no memory";
@@ -321,7 +324,8 @@ const char *wire_start(struct wire_world *w, const struct wire_config *cfg)
 	w->port = (struct sink){
 	    .info = {.caps = SLUICE_CAP_L3 | SLUICE_CAP_TX_MULTISEG | SLUICE_CAP_TX_INDIRECT |
 			     (w->cfg.offload ? SLUICE_CAP_TX_L4_CKSUM : 0),
-		.mtu = w->cfg.mtu},
+		.mtu = w->cfg.mtu,
+		.nqueues = (uint16_t)w->nsq},
 	    .took = took,
 	    .arg = w};
 	if (sluice_port_add(w->st, sink_driver(&w->port)) != 0)
@@ -329,7 +333,6 @@ const char *wire_start(struct wire_world *w, const struct wire_config *cfg)
 	why = configure(w);
 	if (why != NULL)
 		return why;
-	w->sq = sluice_squeue(w->st, 0);
 	wire_settle(w);
 	w->nout = w->next = 0; /* what interfaces say when they come up (IPv6) */
 	w->broken = NULL;
@@ -346,7 +349,10 @@ const char *wire_stop(struct wire_world *w)
 		rte_pktmbuf_free(w->held[i]);
 	w->nheld = 0;
 	wire_settle(w);
-	if (sluice_squeue_release(w->sq) != 0 || sluice_stack_destroy(w->st, &l) != 0)
+	for (unsigned int i = 0; i < w->nsq; i++)
+		if (sluice_squeue_release(sluice_squeue(w->st, i)) != 0)
+			return "a squeue could not be released";
+	if (sluice_stack_destroy(w->st, &l) != 0)
 		return "the stack could not be ended";
 	out = tp_out(w->pool);
 	free(w->out);
@@ -361,9 +367,14 @@ const char *wire_stop(struct wire_world *w)
 
 void wire_settle(struct wire_world *w)
 {
-	for (int i = 0; i < 1000; i++)
-		if (sluice_squeue_poll(w->sq, w->now, 0) <= 0)
+	for (int i = 0; i < 1000; i++) {
+		int work = 0;
+
+		for (unsigned int k = 0; k < w->nsq; k++)
+			work += sluice_squeue_poll(sluice_squeue(w->st, k), w->now, 0);
+		if (work <= 0)
 			return;
+	}
 	w->broken = "the stack finds work for ever without time going on";
 }
 
@@ -371,8 +382,10 @@ void wire_advance(struct wire_world *w, uint64_t end, bool stop)
 {
 	wire_settle(w);
 	for (int i = 0; i < 1000000; i++) {
-		uint64_t next = sluice_squeue_next(w->sq);
+		uint64_t next = UINT64_MAX;
 
+		for (unsigned int k = 0; k < w->nsq; k++)
+			next = RTE_MIN(next, sluice_squeue_next(sluice_squeue(w->st, k)));
 		if (stop && w->next < w->nout)
 			return;
 		if (next > end)
@@ -432,7 +445,9 @@ void wire_inject(struct wire_world *w, const struct wire_spec *p)
 	if (p->hold && w->nheld < SL_BURST)
 		return;
 	/* What is not the stack's comes back. */
-	n = (uint16_t)sluice_input(w->sq, 0, w->held, w->nheld, w->now);
+	w->dice = w->dice * 1103515245u + 12345u;
+	n = (uint16_t)sluice_input(
+	    sluice_squeue(w->st, (w->dice >> 16) % w->nsq), 0, w->held, w->nheld, w->now);
 	for (unsigned int i = 0; i < n; i++)
 		rte_pktmbuf_free(w->held[i]);
 	w->nheld = 0;

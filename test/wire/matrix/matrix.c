@@ -98,7 +98,7 @@ struct seen {
 
 static void look(struct matrix *m, struct seen *v)
 {
-	struct sl_tcp *t = sl_tcp_of(m->w.sq);
+	struct sl_tcp *t = sl_tcp_of(sluice_squeue(m->w.st, 0));
 	const struct wire_flow *f = wire_flow(&m->w, m->port);
 	struct sl_key k = {.laddr = sl_addr4(htonl(0x0a000001)),
 	    .raddr = sl_addr4(htonl(0x0a000009)),
