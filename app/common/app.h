@@ -107,6 +107,10 @@ struct app_kernel {
 /** "RULE, RULE": 0, or -EINVAL after a message. */
 int app_kernel_rules(struct app_kernel *k, const char *text);
 
+/** One line of warning when the lcore and the port are on different NUMA nodes: each packet then crosses
+ * between them. */
+void app_numa_warn(unsigned int lcore, uint16_t port_id);
+
 /** Queue pairs to ask of a port for so many squeues: as many, or as many as it has. */
 uint16_t app_port_queues(uint16_t port_id, unsigned int nsqueues);
 

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
+#include <rte_lcore.h>
 #include <rte_mbuf.h>
 
 #define POOL_CACHE 256
@@ -157,6 +158,16 @@ int app_stack_down(struct app_stack *s)
 	rte_mempool_free(s->rx_pool[1]);
 	memset(s, 0, sizeof(*s));
 	return rc;
+}
+
+void app_numa_warn(unsigned int lcore, uint16_t port_id)
+{
+	int port = rte_eth_dev_is_valid_port(port_id) ? rte_eth_dev_socket_id(port_id) : -1;
+	unsigned int node = rte_lcore_to_socket_id(lcore);
+
+	if (port >= 0 && (unsigned int)port != node)
+		app_err("warning: lcore %u is on NUMA node %u, port %u on node %d", lcore, node,
+		    port_id, port);
 }
 
 uint16_t app_port_queues(uint16_t port_id, unsigned int nsqueues)

@@ -397,6 +397,21 @@ static int work_loop(void *arg)
 	return 0;
 }
 
+/* The lcore of each shard against the port of its end. */
+static void numa_look(const struct run *r)
+{
+	unsigned int lcore = rte_get_main_lcore();
+
+	for (unsigned int e = r->nep; e-- > 0;)
+		for (unsigned int i = 0; i < r->ep[e].nshards && lcore < RTE_MAX_LCORE; i++) {
+			if (r->ep[e].driver.ops == NULL && r->cfg->stack == STACK_SLUICE)
+				app_numa_warn(lcore, (uint16_t)r->cfg->port_id[r->ep[e].client]);
+			if (r->nworkers > 1)
+				lcore = rte_get_next_lcore(
+				    lcore == rte_get_main_lcore() ? (unsigned int)-1 : lcore, 1, 0);
+		}
+}
+
 int run_all(struct run *r)
 {
 	static struct worker worker[RTE_MAX_LCORE];
@@ -417,6 +432,7 @@ int run_all(struct run *r)
 	if (shared)
 		n = 1;
 	r->nworkers = n;
+	numa_look(r);
 	worker[0].main = true;
 	r->max_interval = 86400;
 	r->interval = calloc(r->max_interval, sizeof(*r->interval));

@@ -2,15 +2,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # ports.sh KINDS TESTTCP [--table [SECONDS]]: sluice-testtcp on one lcore and on two, over every kind of port that a machine
 # without network cards has, with EAL options as they are written for DPDK programs. KINDS: all, or some of
-# wire,memif,vhost,tap,af_xdp,af_packet. As a test: rr on two lcores (vhost: stream too), every byte compared. With --table: rr and stream on
+# wire,memif,vhost,tap,af_xdp,af_packet,bond. As a test: rr on two lcores (vhost: stream too), every byte compared. With --table: rr and stream on
 # one and on two, and a Markdown table (doc/ports.md).
 #
 # The other end is testtcp as well: on sluice over memory (wire, memif, vhost), on kernel sockets over a device
-# (tap, af_xdp, af_packet). It has as many lcores.
+# (the others). It has as many lcores.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-[ "$1" != all ] || set -- wire,memif,vhost,tap,af_xdp,af_packet "${@:2}"
+[ "$1" != all ] || set -- wire,memif,vhost,tap,af_xdp,af_packet,bond "${@:2}"
 IFS=, read -r -a kinds <<<"$1"
 testtcp=$2
 table=
@@ -145,9 +145,9 @@ run_tap() {
 	ns_delete "$prefix"
 }
 
-# veth VDEV QUEUES: over a veth of so many queues; the kernel's end computes checksums and cuts segments itself.
+# veth VDEV QUEUES [PORT]: over a veth of so many queues; the kernel's end computes checksums and cuts segments itself.
 veth() {
-	local srv_pid q=$2
+	local srv_pid q=$2 vdev="--vdev $1"
 	ns_add "$srv" off
 	ns_add "$cli" off
 	ip -n "$srv" link add sl0 numrxqueues "$q" numtxqueues "$q" type veth peer name sl1 numrxqueues "$q" numtxqueues "$q" \
@@ -157,8 +157,9 @@ veth() {
 		ip -n "${dev% *}" link set "${dev#* }" up
 	done
 	ip -n "$cli" addr add "$theirs4/24" dev sl1
+	# shellcheck disable=SC2086
 	# No card is there to be allowed: what stands behind -a keeps the EAL from the others.
-	process "$srv" server server "$n" "$engine" -a 0000:ff:1f.7 --vdev "$1" -- --ports 0 --servers "$ours4:80"
+	process "$srv" server server "$n" "$engine" -a 0000:ff:1f.7 $vdev -- --ports "${3:-0}" --servers "$ours4:80"
 	srv_pid=$started
 	await server "$srv_pid" 20 "  "
 	kernel_client "$srv_pid" "$cli"
@@ -176,10 +177,19 @@ run_af_packet() {
 	veth "net_af_packet0,iface=sl0,qpairs=$n" "$n"
 }
 
+# net_bonding over two AF_PACKET ports, of which one is in use: its queues are those of both.
+run_bond() {
+	shown="-a NONE --vdev net_bonding0,mode=1,slave=net_af_packet0,slave=net_af_packet1 ..."
+	veth "net_af_packet0,iface=sl0,qpairs=$n --vdev net_af_packet1,iface=lo,qpairs=$n
+	    --vdev net_bonding0,mode=1,slave=net_af_packet0,slave=net_af_packet1,primary=net_af_packet0" "$n" 2
+}
+
 able() {
 	case "$kind" in
 	wire) return ;;
 	memif | vhost) drivers="net_$kind" ;;
+	bond) [ "$(id -u)" = 0 ] || return 1
+		drivers="net_bond" ;;
 	*) [ "$(id -u)" = 0 ] || return 1
 		drivers="net_$kind" ;;
 	esac

@@ -123,6 +123,24 @@ SLUICE_API int sluice_config_load(struct sluice_stack *st, const char *path, cha
     size_t errlen, int (*listener)(void *arg, const struct sluice_ini_listener *l, bool add),
     void *arg);
 
+/**
+ * Mirror the addresses and routes (main table) of a kernel's interface, of the caller's network namespace,
+ * onto an interface of the stack: now, and with each sluice_mirror_run, which is due when the
+ * descriptor is readable. Link-local and not yet usable addresses, and what the user has configured
+ * already, are left out. -EINVAL, -ENODEV (no such interface of the kernel's), -ENOENT (of the stack's),
+ * -EBUSY (a transaction is open: try again), -ENOSPC (over 4096), or what netlink or the commit said.
+ * Control thread, one at a time.
+ */
+struct sluice_mirror;
+SLUICE_API int sluice_mirror_open(struct sluice_stack *st, const char *kernel_if,
+    const char *ifname, uint32_t vrf, struct sluice_mirror **out);
+SLUICE_API int sluice_mirror_fd(const struct sluice_mirror *m);
+/** Number of changes made, 0: none; errors as above: nothing has changed then, and the next run tries
+ * again. */
+SLUICE_API int sluice_mirror_run(struct sluice_mirror *m);
+/** What was mirrored stays. NULL: nothing happens. */
+SLUICE_API void sluice_mirror_close(struct sluice_mirror *m);
+
 #ifdef __cplusplus
 }
 #endif
