@@ -46,4 +46,34 @@ kill -KILL "$first"
 echo "kernel both $theirs4" >"$tmp/rules"
 ip netns exec "$cli" timeout 10 "$run" --vdev "net_none0" --addr $ours4/24 --rules "$tmp/rules" -- \
     "$calls" leave exit $theirs4 $port || die "a connection that is the kernel's fails"
-echo "$link: calls as on the kernel, ends, children, rules: well"
+
+# An ini file; errors of bind at bind; a connection to ourselves, and one over the kernel's loopback.
+cat >"$tmp/net.ini" <<-END
+	[interface net0]
+	port = 0
+	address = $ours4/24
+	any_address = 192.0.2.0/24
+	[route default]
+	prefix = 0.0.0.0/0
+	via = $theirs4
+END
+ip netns exec "$srv" "$run" --config "$tmp/net.ini" --vdev "$(vdev)" --start bind -- timeout 30 python3 -c "
+import errno, socket, threading
+def fails(addr):
+    try:
+        s = socket.socket()
+        s.bind((addr, 80))
+        s.listen()
+        return s
+    except OSError as e:
+        return e.errno
+one = fails('192.0.2.7')
+assert one.getsockname() == ('192.0.2.7', 80)
+assert fails('192.0.2.7') == errno.EADDRINUSE and fails('10.9.9.9') == errno.EADDRNOTAVAIL
+any = socket.create_server(('', 0))
+threading.Thread(target=lambda: any.accept()[0].sendall(b'self')).start()
+assert socket.create_connection(('$ours4', any.getsockname()[1]), 5).recv(10) == b'self'
+loop = socket.create_server(('127.0.0.1', 0))
+assert socket.create_connection(loop.getsockname(), 5).getpeername() == loop.getsockname()
+" 2>"$tmp/config.log" || die "with an ini file: a call is not as it should be"
+echo "$link: calls as on the kernel, ends, children, rules, ini file: well"

@@ -2,11 +2,14 @@
 # shellcheck shell=bash
 # Programs under sluice-run, in $srv. Needs $run.
 
+vdev() {
+	# Without busy polling: see eal in lib.sh.
+	echo "net_${link}0,iface=sl0$([ "$link" != af_xdp ] || echo ,busy_budget=0)"
+}
+
 run_command() {
-	local vdev="net_${link}0,iface=sl0"
-	[ "$link" != af_xdp ] || vdev+=,busy_budget=0
 	# shellcheck disable=SC2154
-	echo "$run" --vdev "$vdev" --addr "$ours4/24" --addr "$ours6/64" --
+	echo "$run" --vdev "$(vdev)" --addr "$ours4/24" --addr "$ours6/64" --
 }
 
 # on_sluice COMMAND...: in the foreground.
