@@ -43,6 +43,7 @@ ip netns exec "$cli" ping -q -c 1 -W 1 $ours4 >/dev/null 2>&1 || wait_until 5 ip
 ! on_sluice "$calls" leave exit $theirs4 $port >"$tmp/second.log" 2>&1 || die "two processes on one port"
 grep -q "another process has these ports" "$tmp/second.log" || die "no word about the other process"
 kill -KILL "$first"
+wait "$first" 2>/dev/null || true
 echo "kernel both $theirs4" >"$tmp/rules"
 ip netns exec "$cli" timeout 10 "$run" --vdev "net_none0" --addr $ours4/24 --rules "$tmp/rules" -- \
     "$calls" leave exit $theirs4 $port || die "a connection that is the kernel's fails"
