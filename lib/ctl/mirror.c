@@ -77,8 +77,7 @@ static void put_prefix(struct row *r, int family, const void *addr, unsigned int
 }
 
 /* The attributes of interest, by type up to `max`. */
-static void attributes(
-    const struct rtattr *a, int len, const struct rtattr **out, unsigned short max)
+static void attributes(struct rtattr *a, int len, struct rtattr **out, unsigned short max)
 {
 	memset(out, 0, (max + 1u) * sizeof(*out));
 	for (; RTA_OK(a, len); a = RTA_NEXT(a, len))
@@ -86,10 +85,10 @@ static void attributes(
 			out[a->rta_type] = a;
 }
 
-static int take_addr(const struct sluice_mirror *m, const struct nlmsghdr *h, struct rows *rs)
+static int take_addr(const struct sluice_mirror *m, struct nlmsghdr *h, struct rows *rs)
 {
-	const struct ifaddrmsg *i = NLMSG_DATA(h);
-	const struct rtattr *a[IFA_MAX + 1];
+	struct ifaddrmsg *i = NLMSG_DATA(h);
+	struct rtattr *a[IFA_MAX + 1];
 	struct row r = {.route = false};
 
 	if (i->ifa_index != m->ifindex || i->ifa_scope >= RT_SCOPE_LINK ||
@@ -106,11 +105,11 @@ static int take_addr(const struct sluice_mirror *m, const struct nlmsghdr *h, st
 	return rows_add(rs, &r);
 }
 
-static int take_route(const struct sluice_mirror *m, const struct nlmsghdr *h, struct rows *rs)
+static int take_route(const struct sluice_mirror *m, struct nlmsghdr *h, struct rows *rs)
 {
 	static const uint8_t zero[16];
-	const struct rtmsg *t = NLMSG_DATA(h);
-	const struct rtattr *a[RTA_MAX + 1];
+	struct rtmsg *t = NLMSG_DATA(h);
+	struct rtattr *a[RTA_MAX + 1];
 	struct row r = {.route = true};
 	uint32_t oif;
 
@@ -139,10 +138,9 @@ static int take_route(const struct sluice_mirror *m, const struct nlmsghdr *h, s
 /* The messages of one datagram. 1: the dump is over; 0: more follows. *again: what was read is no
  * picture of one moment. */
 static int take_datagram(
-    const struct sluice_mirror *m, const void *buf, int len, struct rows *rs, bool *again)
+    const struct sluice_mirror *m, void *buf, int len, struct rows *rs, bool *again)
 {
-	for (const struct nlmsghdr *h = buf; NLMSG_OK(h, (unsigned int)len);
-	     h = NLMSG_NEXT(h, len)) {
+	for (struct nlmsghdr *h = buf; NLMSG_OK(h, (unsigned int)len); h = NLMSG_NEXT(h, len)) {
 		int rc = 0;
 
 		if (h->nlmsg_seq != m->seq)
