@@ -19,7 +19,8 @@ wait_until() {
 # gone PID: true once the process has ended (a zombie has).
 gone() {
 	local state
-	state=$(sed -n 's/^State:\t//p' "/proc/$1/status" 2>/dev/null) || return 0
+	[ -e "/proc/$1" ] || return 0
+	state=$(sed -n 's/^State:\t//p' "/proc/$1/status" 2>/dev/null) || return 1 # it may be about to go: look again
 	[ -z "$state" ] || [ "${state:0:1}" = Z ]
 }
 
