@@ -58,6 +58,8 @@ bool sl_mail_on(struct sluice_squeue *sq, struct sl_door *d, sl_entry_t e)
 	if (d->away & SL_AWAY_HELD) {
 		__atomic_store_n(sl_link_of(sq, e), d->transit->held, __ATOMIC_RELAXED);
 		d->transit->held = e;
+		if (call != NULL && !call->async) /* it waits for the owner's answer */
+			sq->priv->handed |= 1ull << ((d->away & ~SL_AWAY_HELD) - 1);
 	} else {
 		hand_on(sq, d->away - 1, e);
 	}
@@ -107,9 +109,12 @@ void sl_mail_to(struct sluice_squeue *sq, struct sl_door *d, unsigned int to)
 
 /* ---- notes ---- */
 
-void sl_note_push(struct sluice_squeue *to, struct sl_note *n)
+void sl_note_push(struct sluice_squeue *from, struct sluice_squeue *to, struct sl_note *n)
 {
 	sl_entry_push(to, (uintptr_t)n + SL_ENTRY_NOTE, &n->link);
+	/* Sequentially consistent, like the push: who waits there sees the note, or we see who waits. */
+	if (SL_UNLIKELY(atomic_load(&to->priv->waiters) != 0))
+		from->priv->handed |= 1ull << to->id;
 }
 
 void sl_arrival_push(struct sluice_squeue *to, struct sl_note *n)
@@ -160,13 +165,16 @@ void sl_notes_drop(struct sluice_squeue *sq)
 
 /* ---- squeues that nobody polls ---- */
 
-/* Synchronous calls went on to these. Who polls nothing there, runs them. */
+/* Synchronous calls went on to these, or wait for what these have to say. Where nobody polls, this
+ * thread runs what there is. */
 void sl_handed_help(struct sluice_stack *st, uint64_t handed)
 {
 	for (; handed != 0; handed &= handed - 1) {
 		struct sluice_squeue *sq = st->sq[__builtin_ctzll(handed)];
 
-		if (atomic_load(&sq->priv->waiters) != 0 && sl_try_own(sq))
-			sl_unown(sq);
+		if (atomic_load_explicit(&sq->owner, memory_order_relaxed) != 0 || !sl_try_own(sq))
+			continue;
+		sl_sq_run_waiting(sq);
+		sl_unown(sq);
 	}
 }

@@ -79,6 +79,8 @@ uintptr_t sl_self(void);
 void sl_self_add(int n);
 bool sl_try_own(struct sluice_squeue *sq);
 void sl_unown(struct sluice_squeue *sq);
+/** All entries, and what they put off. Owner, outside a pass. */
+void sl_sq_run_waiting(struct sluice_squeue *sq);
 void *sl_sq_alloc(struct sluice_stack *st, size_t size);
 void sl_sq_free(struct sluice_stack *st, void *p, size_t size);
 

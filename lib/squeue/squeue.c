@@ -75,6 +75,15 @@ bool sl_try_own(struct sluice_squeue *sq)
 	return true;
 }
 
+void sl_sq_run_waiting(struct sluice_squeue *sq)
+{
+	sq->in_pass = true;
+	sl_entries_drain(sq);
+	sq->hooks->deferred(sq);
+	sl_fwd_publish(sq);
+	sq->in_pass = false;
+}
+
 /* Give the squeue up. Outside a pass. Nobody who waits may be left behind. */
 void sl_unown(struct sluice_squeue *sq)
 {
@@ -84,20 +93,18 @@ void sl_unown(struct sluice_squeue *sq)
 
 	for (;;) {
 		if (atomic_load(&p->waiters) != 0) {
-			sq->in_pass = true;
-			sl_entries_drain(sq);
-			sq->hooks->deferred(sq);
-			sl_fwd_publish(sq);
-			sq->in_pass = false;
-			handed |= p->handed;
-			p->handed = 0;
+			sl_sq_run_waiting(sq);
 			if (p->enter != 0) {
+				handed |= p->handed;
+				p->handed = 0;
 				/* The squeue goes over to the first of those that asked for it. */
 				self_owned--;
 				sl_hold_grant(sq);
 				break;
 			}
 		}
+		handed |= p->handed;
+		p->handed = 0;
 		self_owned--;
 		atomic_store(&sq->owner, 0); /* releases; pairs with sl_try_own */
 		if (atomic_load(&sq->entries) == 0 || atomic_load(&p->waiters) == 0)

@@ -425,7 +425,7 @@ void sl_post_reserved(struct sluice_stack *st, unsigned int sq_id, uint32_t slot
 /* ---- moving connections: see lib/tcp/move.c ---- */
 /** Send a note to a squeue, behind all entries there; or, as an arrival, before whatever entry and
  * packet about the connection comes after it. The note is the receiver's. */
-void sl_note_push(struct sluice_squeue *to, struct sl_note *n);
+void sl_note_push(struct sluice_squeue *from, struct sluice_squeue *to, struct sl_note *n);
 void sl_arrival_push(struct sluice_squeue *to, struct sl_note *n);
 /** Birth squeue: entries of the door wait / go on to squeue `to`, those that waited first. to ==
  * the birth squeue: they run there, before all others. */

@@ -171,7 +171,7 @@ static void fwd_ended(struct sluice_squeue *sq, struct sl_fwd *f)
 		fwd_drop(sq, fwd_at(sl_tcp_of(sq), tr->home_fwd));
 	tr->home_fwd = 0;
 	f->after = sl_fwd_mark(sq, f->at);
-	sl_note_push(sq->stack->sq[f->at], &f->note);
+	sl_note_push(sq, sq->stack->sq[f->at], &f->note);
 }
 
 /* A guest's row. False: there is no place; packets do not reach it here. */
@@ -230,7 +230,7 @@ void sl_move_leave_table(struct sluice_squeue *sq, struct sl_conn *c)
 	guest_remove(sq, c);
 	if (tr->trace == 0 || tr->trace_stays)
 		return; /* the birth squeue hears of it when it comes home */
-	sl_note_push(sq->stack->sq[c->birth], &fwd_at(sl_tcp_of(sq), tr->trace)->note);
+	sl_note_push(sq, sq->stack->sq[c->birth], &fwd_at(sl_tcp_of(sq), tr->trace)->note);
 	tr->trace = 0;
 }
 
@@ -325,14 +325,15 @@ static void attach(struct sluice_squeue *sq, struct sl_conn *c)
 
 /* ---- away from home ---- */
 
-static void post(struct sluice_squeue *to, struct sl_transit *tr, enum stage stage)
+static void post(
+    struct sluice_squeue *from, struct sluice_squeue *to, struct sl_transit *tr, enum stage stage)
 {
 	tr->note.kind = SL_NOTE_MOVE;
 	tr->stage = (uint8_t)stage;
 	if (stage == ARRIVE)
 		sl_arrival_push(to, &tr->note);
 	else
-		sl_note_push(to, &tr->note);
+		sl_note_push(from, to, &tr->note);
 }
 
 /* All that can fail. False: refused and counted, nothing has changed. */
@@ -371,7 +372,7 @@ static void depart(struct sluice_squeue *sq, struct sl_conn *c)
 	unsigned int to = tr->want;
 
 	detach(sq, c);
-	post(sq->stack->sq[to], tr, ARRIVE);
+	post(sq, sq->stack->sq[to], tr, ARRIVE);
 	/* After it, what is asked of the connection from now on. */
 	sl_mail_to(sq, c->door, to);
 }
@@ -443,7 +444,7 @@ static void go_home(struct sluice_squeue *sq, struct sl_conn *c)
 		return;
 	}
 	detach(sq, c);
-	post(sq->stack->sq[c->birth], transit_of(c), HOME);
+	post(sq, sq->stack->sq[c->birth], transit_of(c), HOME);
 }
 
 void sl_move_due(struct sluice_squeue *sq, struct sl_conn *c)
@@ -457,7 +458,7 @@ void sl_move_due(struct sluice_squeue *sq, struct sl_conn *c)
 			go_home(sq, c);
 		} else if (!tr->asked && tr->want != sq->id) {
 			tr->asked = true;
-			post(sq->stack->sq[c->birth], tr, FETCH);
+			post(sq, sq->stack->sq[c->birth], tr, FETCH);
 		}
 		return;
 	}
@@ -493,9 +494,9 @@ void sl_move_ended(struct sluice_squeue *sq, struct sl_conn *c)
 	tr->dead = true;
 	atomic_store_explicit(&c->door->owner, SL_NOBODY, memory_order_release);
 	if (tr->go)
-		post(home, tr, HOME);
+		post(sq, home, tr, HOME);
 	else if (!tr->asked)
-		post(home, tr, FETCH);
+		post(sq, home, tr, FETCH);
 	/* else MARK is on its way */
 }
 
@@ -523,7 +524,7 @@ static void drop_trace(struct sluice_squeue *sq, struct sluice_squeue *was, stru
 	if (tr->trace != 0 && !tr->trace_stays) {
 		f = fwd_at(sl_tcp_of(was), tr->trace);
 		f->after = sl_fwd_mark(sq, was->id);
-		sl_note_push(was, &f->note);
+		sl_note_push(sq, was, &f->note);
 	}
 	tr->trace = 0;
 	tr->trace_stays = false;
@@ -543,7 +544,7 @@ static void come_home(struct sluice_squeue *sq, struct sl_transit *tr)
 	if (tr->want != sq->id && seat_take(sq->stack->sq[tr->want])) {
 		if (tr->home_fwd != 0)
 			fwd_at(sl_tcp_of(sq), tr->home_fwd)->to = tr->want;
-		post(sq->stack->sq[tr->want], tr, ARRIVE);
+		post(sq, sq->stack->sq[tr->want], tr, ARRIVE);
 		sl_mail_to(sq, c->door, tr->want);
 		return;
 	}
@@ -557,7 +558,7 @@ static void marked(struct sluice_squeue *sq, struct sl_transit *tr)
 {
 	tr->go = true;
 	if (tr->dead) {
-		post(sq->stack->sq[tr->conn->birth], tr, HOME);
+		post(sq, sq->stack->sq[tr->conn->birth], tr, HOME);
 		return;
 	}
 	tr->conn->deferred |= SL_D_MOVE;
@@ -570,7 +571,7 @@ static void fetch(struct sluice_squeue *sq, struct sl_transit *tr)
 	struct sluice_squeue *owner = sq->stack->sq[d->away - 1];
 
 	sl_mail_hold(sq, d);
-	post(owner, tr, MARK);
+	post(sq, owner, tr, MARK);
 }
 
 void sl_move_note(struct sluice_squeue *sq, struct sl_note *n)

@@ -789,6 +789,19 @@ static void a_hold_finds_it(void **state)
 	e->sent += 50;
 	assert_int_equal(sluice_conn_info(st, e->c, &info), 0);
 	assert_int_equal(info.sndq, 50);
+	/* The same while it is on its way: it has asked to go home, and nobody polls any more. */
+	run(w, SLUICE_MS(10));
+	for (unsigned int k = 0; k < 3; k++) {
+		move_to(w, e, (home + 1) % 3);
+		assert_int_equal(sluice_move(st, e->c, (home + k) % 3), 0);
+		for (unsigned int i = 0; i < k; i++)
+			(void)poll_one(w, 0, (home + 1) % 3);
+		for (unsigned int i = 0; i < 6; i++)
+			assert_int_equal(
+			    sluice_squeue_release(sluice_squeue(w->d.st[i % 2], i / 2)), 0);
+		assert_int_equal(sluice_conn_info(st, e->c, &info), 0);
+		run(w, SLUICE_MS(10));
+	}
 	talk(w, 0);
 	pair_stop(w);
 	free(w);
