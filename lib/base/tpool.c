@@ -15,6 +15,7 @@ int sl_tpool_init(struct sl_tpool *p, uint32_t size, uint32_t max, const struct 
 {
 	memset(p, 0, sizeof(*p));
 	p->obj_size = (size + 63) & ~63u;
+	p->max = max;
 	p->max_chunks = (max + SL_TPOOL_CHUNK - 1) / SL_TPOOL_CHUNK;
 	p->mem = *mem;
 	if (p->max_chunks == 0)
@@ -56,7 +57,7 @@ static void push(struct sl_tpool *p, uint32_t first, uint32_t *last_link)
 /* One more chunk: its first object is the caller's, the others become free. 0: no room. */
 static uint32_t grow(struct sl_tpool *p)
 {
-	uint32_t chunk = atomic_load_explicit(&p->nchunks, memory_order_relaxed), first, mine;
+	uint32_t chunk = atomic_load_explicit(&p->nchunks, memory_order_relaxed), first, mine, n;
 	size_t bytes = (size_t)SL_TPOOL_CHUNK * p->obj_size;
 	char *base;
 
@@ -74,10 +75,14 @@ static uint32_t grow(struct sl_tpool *p)
 	}
 	memset(base, 0, bytes);
 	first = chunk * SL_TPOOL_CHUNK + 1;
-	for (uint32_t i = 1; i + 1 < SL_TPOOL_CHUNK; i++)
+	n = p->max - chunk * SL_TPOOL_CHUNK; /* the last chunk may not be needed whole */
+	if (n > SL_TPOOL_CHUNK)
+		n = SL_TPOOL_CHUNK;
+	for (uint32_t i = 1; i + 1 < n; i++)
 		*(uint32_t *)(void *)(base + (size_t)i * p->obj_size) = first + i + 1;
 	atomic_store_explicit(&p->dir[chunk], (uintptr_t)base, memory_order_release);
-	push(p, first + 1, (uint32_t *)(void *)(base + (size_t)(SL_TPOOL_CHUNK - 1) * p->obj_size));
+	if (n > 1)
+		push(p, first + 1, (uint32_t *)(void *)(base + (size_t)(n - 1) * p->obj_size));
 	return first;
 }
 

@@ -25,11 +25,11 @@ struct sl_tpool {
 	_Atomic uint32_t nchunks; /* made, or being made */
 	_Atomic uint32_t inuse;
 	_Atomic uintptr_t *dir; /* chunk -> memory; 0: not made */
-	uint32_t obj_size, max_chunks;
+	uint32_t obj_size, max, max_chunks;
 	struct sl_mem_ops mem;
 };
 
-/** Room for max objects (rounded up to whole chunks) of size bytes; nothing but the directory is
+/** Room for max objects of size bytes; nothing but the directory is
  * allocated. 0, -ENOMEM. */
 int sl_tpool_init(struct sl_tpool *p, uint32_t size, uint32_t max, const struct sl_mem_ops *mem);
 /** All objects must be given back, or nobody must use them any more. Returns how many were out. */

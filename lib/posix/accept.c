@@ -19,6 +19,46 @@ static void queue_push(struct sl_so *listener, struct sl_so *so)
 	atomic_fetch_add_explicit(&listener->accepted_n, 1, memory_order_release);
 }
 
+static void announce(struct sl_so *l, struct sl_so *so)
+{
+	queue_push(l, so);
+	/* A listener that was closed meanwhile flushes its queue once more. */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (sl_so_state(l) & SL_SO_CLOSED)
+		sl_so_accept_flush(l);
+	sl_wq_wake(&l->rx);
+	sl_so_notify(l, EPOLLIN);
+}
+
+/* ---- TCP_DEFER_ACCEPT ---- */
+
+static void defer_over(struct sluice_squeue *sq, void *arg)
+{
+	struct sl_so *so = arg, *l = so->defer_of;
+
+	if (sl_so_clear(so, SL_SO_DEFERRED) != 0) {
+		announce(l, so);
+		sl_so_put(l);
+	}
+	sl_so_put(so);
+}
+
+/* False: the listener gets it at once. */
+static bool defer(struct sl_so *so, struct sl_so *l, sluice_conn_t eager)
+{
+	uint32_t s = atomic_load_explicit(&l->defer, memory_order_relaxed);
+	struct sluice_squeue *sq = so->st->sq[SL_HANDLE_SQ(eager)];
+
+	if (s == 0 || sluice_timer_start(sq, sluice_squeue_now(sq) + SLUICE_SEC((uint64_t)s),
+			  defer_over, so, &so->defer_timer) < 0)
+		return false;
+	so->defer_of = l;
+	sl_so_ref(l);
+	sl_so_ref(so); /* the timer's */
+	sl_so_set(so, SL_SO_DEFERRED);
+	return true;
+}
+
 int sl_so_newconn(void *arg, sluice_conn_t listener, sluice_conn_t eager, void **up_arg,
     const struct sluice_upcalls **up)
 {
@@ -35,24 +75,35 @@ int sl_so_newconn(void *arg, sluice_conn_t listener, sluice_conn_t eager, void *
 	so->vrf = l->vrf;
 	so->listener = listener;
 	atomic_store_explicit(&so->conn, eager, memory_order_release);
-	atomic_store_explicit(&so->rcvbuf, atomic_load_explicit(&l->rcvbuf, memory_order_relaxed),
-	    memory_order_relaxed);
-	atomic_store_explicit(&so->rcvlowat,
-	    atomic_load_explicit(&l->rcvlowat, memory_order_relaxed), memory_order_relaxed);
-	sl_so_set(so,
-	    SL_SO_CONNECTED | SL_SO_TOLD | SL_SO_UNACCEPTED | (sl_so_state(l) & SL_SO_OOBINLINE));
+	sl_so_inherit(so, l);
+	sl_so_set(so, SL_SO_CONNECTED | SL_SO_TOLD | SL_SO_UNACCEPTED);
 	sl_so_ref(
 	    so); /* the connection's; the first is the accept queue's, then the descriptor's */
 	*up_arg = so;
 	*up = &sl_so_upcalls;
-	queue_push(l, so);
-	/* A listener that was closed meanwhile flushes its queue once more. */
-	atomic_thread_fence(memory_order_seq_cst);
-	if (sl_so_state(l) & SL_SO_CLOSED)
-		sl_so_accept_flush(l);
-	sl_wq_wake(&l->rx);
-	sl_so_notify(l, EPOLLIN);
+	if (!defer(so, l, eager))
+		announce(l, so);
 	return 0;
+}
+
+void sl_so_undefer(struct sl_so *so, bool give)
+{
+	struct sl_so *l = so->defer_of;
+	struct sluice_squeue *sq = so->st->sq[SL_HANDLE_SQ(atomic_load(&so->conn))];
+
+	if (sl_so_clear(so, SL_SO_DEFERRED) == 0)
+		return; /* the timer was first */
+	/* A timer of a squeue that the connection has left fires there, and finds it done. */
+	if (sl_on_squeue(sq) && sluice_timer_stop(sq, so->defer_timer) == 0)
+		sl_so_put(so);
+	if (give) {
+		announce(l, so);
+	} else {
+		(void)sluice_close(so->st, atomic_load(&so->conn));
+		if (sl_so_end(so))
+			sl_so_put(so);
+	}
+	sl_so_put(l);
 }
 
 /* The oldest; rx_lock is held. */

@@ -107,6 +107,15 @@ int sluice_so_getsockname(struct sluice_stack *st, int fd, struct sockaddr *sa, 
 	return rc;
 }
 
+/* Has the connection ended, orderly or not? TIME_WAIT is TCP's own affair. */
+static bool over(const struct sl_so *so, sluice_conn_t c)
+{
+	enum sluice_state s;
+
+	return (sl_so_state(so) & SL_SO_DEAD) || sluice_getstate(so->st, c, &s) < 0 ||
+	       s == SLUICE_CLOSED || s == SLUICE_TIME_WAIT;
+}
+
 int sluice_so_getpeername(struct sluice_stack *st, int fd, struct sockaddr *sa, socklen_t *len)
 {
 	struct sl_so *so;
@@ -116,7 +125,7 @@ int sluice_so_getpeername(struct sluice_stack *st, int fd, struct sockaddr *sa, 
 	if (rc < 0)
 		return rc;
 	/* Once the connection has ended there is no peer any more, as with Linux. */
-	if (!(sl_so_state(so) & SL_SO_CONNECTED) || (sl_so_state(so) & SL_SO_DEAD))
+	if (!(sl_so_state(so) & SL_SO_CONNECTED) || over(so, c))
 		rc = -ENOTCONN;
 	else
 		rc = sluice_getpeername(st, c, sa, len);
@@ -146,6 +155,21 @@ int sluice_so_listen(struct sluice_stack *st, int fd, int backlog)
 
 /* ---- connect ---- */
 
+/* After a connect that failed: a connection of its own for each try. What came is dropped. */
+static int renew(struct sl_so *so)
+{
+	int rc;
+
+	(void)sluice_close(so->st, atomic_load(&so->conn));
+	sl_so_rx_purge(so);
+	rc = attach(so);
+	if (rc == 0)
+		sl_so_clear(so, SL_SO_DEAD | SL_SO_EOF | SL_SO_FULL | SL_SO_ROOM | SL_SO_CONNECTED |
+				    SL_SO_FIN | SL_SO_RD_SHUT | SL_SO_WR_SHUT | SL_SO_OOB |
+				    SL_SO_OOB_READ | SL_SO_SKIP | SL_SO_FLOW);
+	return rc;
+}
+
 /* What a connect that is under way, or over, tells: 1 begin, 2 wait. */
 static int connect_state(struct sl_so *so)
 {
@@ -159,10 +183,15 @@ static int connect_state(struct sl_so *so)
 	if (s & SL_SO_CONNECTING)
 		return 2;
 	if (s & SL_SO_DEAD) {
-		if (s & SL_SO_CONNECTED)
+		if (s & SL_SO_TOLD)
 			return -EISCONN;
+		if (sl_so_clear(so, SL_SO_FAILED) == 0)
+			return 1;
+		/* Told once, by another call maybe; then the socket is as before. */
 		rc = sl_so_take_error(so);
-		return rc < 0 ? rc : 1;
+		if (renew(so) == 0)
+			sl_so_notify(so, EPOLLOUT | EPOLLHUP);
+		return rc < 0 ? rc : -ECONNABORTED;
 	}
 	if (s & SL_SO_CONNECTED) {
 		atomic_fetch_or(&so->state, SL_SO_TOLD);
@@ -175,12 +204,10 @@ static int begin(struct sl_so *so, const struct sockaddr *sa, socklen_t len)
 {
 	int rc;
 
-	if (sl_so_state(so) & SL_SO_DEAD) { /* the last try failed: a connection of its own each */
-		(void)sluice_close(so->st, atomic_load(&so->conn));
-		rc = attach(so);
+	if (sl_so_state(so) & SL_SO_DEAD) {
+		rc = renew(so);
 		if (rc < 0)
 			return rc;
-		sl_so_clear(so, SL_SO_DEAD | SL_SO_EOF | SL_SO_FULL | SL_SO_ROOM);
 	}
 	/* Set before: the answer may come before the call returns. */
 	sl_so_set(so, SL_SO_CONNECTING);
@@ -234,6 +261,30 @@ int sluice_so_connect(struct sluice_stack *st, int fd, const struct sockaddr *sa
 
 /* ---- shutdown and close ---- */
 
+/*
+ * As Linux: shutdown(RD) ends listening; threads in accept get -EINVAL, and the socket, with a
+ * connection of its own again, is bound where it was. What it had not accepted is reset.
+ */
+static int unlisten(struct sl_so *so)
+{
+	sluice_conn_t c = atomic_load(&so->conn);
+	struct sockaddr_storage a;
+	socklen_t len = sizeof(a);
+	int rc = sluice_getsockname(so->st, c, (struct sockaddr *)&a, &len);
+
+	if (sl_so_clear(so, SL_SO_LISTENING) == 0)
+		return 0; /* another thread */
+	sl_wq_wake(&so->rx);
+	(void)sluice_close(so->st, c);
+	sl_so_accept_flush(so);
+	rc = rc == 0 ? attach(so) : rc;
+	/* After the close, which has given the port back: entries of one thread keep their order. */
+	if (rc == 0)
+		rc = sluice_bind(so->st, atomic_load(&so->conn), (struct sockaddr *)&a, len);
+	sl_so_notify(so, EPOLLIN | EPOLLOUT | EPOLLHUP);
+	return rc;
+}
+
 int sluice_so_shutdown(struct sluice_stack *st, int fd, int how)
 {
 	struct sl_so *so;
@@ -247,15 +298,21 @@ int sluice_so_shutdown(struct sluice_stack *st, int fd, int how)
 	if (rc < 0)
 		return rc;
 	s = sl_so_state(so);
-	if (!(s & (SL_SO_CONNECTED | SL_SO_CONNECTING)) || (s & SL_SO_DEAD)) {
+	if (s & SL_SO_LISTENING) {
+		rc = how == SHUT_WR ? 0 : unlisten(so);
+		sl_so_put(so);
+		return rc;
+	}
+	if (!(s & (SL_SO_CONNECTED | SL_SO_CONNECTING)) || over(so, c)) {
 		sl_so_put(so);
 		return -ENOTCONN;
 	}
 	/* What was received before shutdown(RD) can still be read: TCP goes on, the socket says end. */
 	rc = how == SHUT_RD ? 0 : sluice_shutdown(st, c, SHUT_WR);
 	if (rc == 0) {
-		sl_so_set(so,
-		    (how != SHUT_WR ? SL_SO_RD_SHUT : 0) | (how != SHUT_RD ? SL_SO_WR_SHUT : 0));
+		sl_so_set(so, (how != SHUT_WR ? SL_SO_RD_SHUT : 0) |
+				  (how != SHUT_RD ? SL_SO_WR_SHUT : 0) |
+				  (s & SL_SO_CONNECTED ? SL_SO_TOLD : 0));
 		sl_wq_wake(&so->rx);
 		sl_wq_wake(&so->tx);
 		sl_so_notify(so, EPOLLIN | EPOLLOUT | EPOLLHUP | EPOLLRDHUP);
@@ -264,7 +321,7 @@ int sluice_so_shutdown(struct sluice_stack *st, int fd, int how)
 	return rc;
 }
 
-/* Positive linger time: until TCP is done with the connection. */
+/* Positive linger time: until the peer has acknowledged all, which opctl(LINGERED) or closed tells. */
 static void linger(struct sl_so *so, sluice_conn_t c, uint64_t ns)
 {
 	uint64_t deadline = sl_wq_deadline(ns);
@@ -272,10 +329,8 @@ static void linger(struct sl_so *so, sluice_conn_t c, uint64_t ns)
 	enum sluice_state s;
 
 	/* From FIN_WAIT_2 on, the peer has everything. */
-	while (
-	    sluice_getstate(so->st, c, &s) == 0 && s < SLUICE_FIN_WAIT_2 &&
-	    sl_wq_wait(&so->tx, seq, RTE_MIN(deadline, sl_wq_deadline(SLUICE_MS(10)))) != -EINTR &&
-	    sl_wq_deadline(1) < deadline)
+	while (sluice_getstate(so->st, c, &s) == 0 && s < SLUICE_FIN_WAIT_2 &&
+	       sl_wq_wait(&so->tx, seq, deadline) == 0)
 		seq = atomic_load(&so->tx.seq);
 	sl_wq_leave(&so->tx);
 }

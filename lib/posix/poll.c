@@ -50,7 +50,8 @@ uint32_t sl_so_events(struct sl_so *so)
 		return atomic_load_explicit(&so->accepted_n, memory_order_acquire) > 0
 			   ? EPOLLIN | EPOLLRDNORM
 			   : 0;
-	if (atomic_load_explicit(&so->error, memory_order_relaxed) != 0)
+	if (atomic_load_explicit(&so->error, memory_order_relaxed) != 0 ||
+	    atomic_load_explicit(&so->zc_ready, memory_order_acquire) != 0)
 		ev |= EPOLLERR;
 	if (s & SL_SO_CONNECTING)
 		return ev;
@@ -58,9 +59,9 @@ uint32_t sl_so_events(struct sl_so *so)
 		return ev | EPOLLOUT | EPOLLWRNORM | EPOLLHUP;
 	if (s & (SL_SO_EOF | SL_SO_RD_SHUT))
 		ev |= EPOLLIN | EPOLLRDNORM | EPOLLRDHUP;
-	else if (sl_so_rx_bytes(so) >= atomic_load_explicit(&so->rcvlowat, memory_order_relaxed))
+	else if (sl_so_rx_bytes(so) >= sl_so_lowat(so) + sl_so_at_urgent(so))
 		ev |= EPOLLIN | EPOLLRDNORM;
-	if (s & SL_SO_OOB)
+	if ((s & (SL_SO_OOB | SL_SO_OOB_READ)) == SL_SO_OOB)
 		ev |= EPOLLPRI;
 	if ((s & (SL_SO_DEAD | SL_SO_WR_SHUT)) || writable(so, s))
 		ev |= EPOLLOUT | EPOLLWRNORM;

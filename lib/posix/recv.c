@@ -79,6 +79,16 @@ void sl_so_rx_free(struct sl_so *so)
 	so->rx_head = so->rx_last = NULL;
 }
 
+void sl_so_rx_purge(struct sl_so *so)
+{
+	pthread_mutex_lock(&so->rx_lock);
+	sl_so_rx_free(so);
+	so->rx_off = 0;
+	atomic_store(&so->rx_charge, 0);
+	atomic_store(&so->rx_read, atomic_load(&so->rx_pushed));
+	pthread_mutex_unlock(&so->rx_lock);
+}
+
 /* ---- the readers' side: rx_lock is held ---- */
 
 /* Takes what the squeue has pushed. */
@@ -179,13 +189,24 @@ static uint64_t before_urgent(struct sl_so *so)
 	return mark < read ? UINT64_MAX : mark - read;
 }
 
-/* Where a reader must stop now. Passes over an urgent byte that is next, unless it is inline. */
-static uint64_t readable(struct sl_so *so, uint64_t copied)
+/*
+ * Where a reader must stop now. Passes over an urgent byte that is next, unless it is inline: for one
+ * that only peeks, *skip says so, and nothing changes.
+ */
+static uint64_t readable(struct sl_so *so, uint64_t copied, bool peek, uint32_t *skip)
 {
 	/* Counted first: what the squeue pushes between the two is there and not counted yet. */
 	uint64_t have = sl_so_rx_bytes(so), stop;
 
+	*skip = 0;
 	refill(so);
+	if (SL_UNLIKELY(sl_so_state(so) & SL_SO_SKIP) && have > 0) {
+		sl_so_clear(so, SL_SO_SKIP);
+		if (atomic_load(&so->skip_at) == atomic_load(&so->rx_read)) {
+			advance(so, 1);
+			have--;
+		}
+	}
 	stop = before_urgent(so);
 	if (SL_LIKELY(stop == UINT64_MAX))
 		return have;
@@ -194,6 +215,10 @@ static uint64_t readable(struct sl_so *so, uint64_t copied)
 	/* The mark ends a read that has something; the next one goes on behind it. */
 	if (copied > 0 || have == 0)
 		return 0;
+	if (peek) {
+		*skip = !(sl_so_state(so) & SL_SO_OOBINLINE);
+		return have - *skip;
+	}
 	sl_so_clear(so, SL_SO_OOB);
 	if (!(sl_so_state(so) & SL_SO_OOBINLINE)) {
 		advance(so, 1);
@@ -202,11 +227,17 @@ static uint64_t readable(struct sl_so *so, uint64_t copied)
 	return have;
 }
 
-/* Copies up to n bytes from the front into the vectors, from byte `done` of them on. */
-static void copy_out(struct sl_so *so, const struct iovec *iov, uint64_t done, uint64_t n)
+/* Copies n bytes from the front, but for the first `pass`, into the vectors, from byte `done` of them
+ * on. */
+static void copy_out(
+    struct sl_so *so, uint32_t pass, const struct iovec *iov, uint64_t done, uint64_t n)
 {
 	struct place p = first_place(so);
 	uint64_t skip = done;
+
+	for (; pass > 0; pass--)
+		while (++p.off >= p.m->data_len && step(&p) && p.m->data_len == 0)
+			;
 
 	while (skip >= iov->iov_len) {
 		skip -= iov->iov_len;
@@ -243,14 +274,16 @@ struct request {
 static void take(struct sl_so *so, struct request *r)
 {
 	while (r->done < r->want) {
-		uint64_t n = RTE_MIN(readable(so, r->done), r->want - r->done);
+		bool peek = (r->flags & MSG_PEEK) != 0;
+		uint32_t skip;
+		uint64_t n = RTE_MIN(readable(so, r->done, peek, &skip), r->want - r->done);
 
 		if (n == 0)
 			break;
 		if (!(r->flags & MSG_TRUNC))
-			copy_out(so, r->iov, r->done, n);
+			copy_out(so, skip, r->iov, r->done, n);
 		r->done += n;
-		if (r->flags & MSG_PEEK)
+		if (peek)
 			break;
 		advance(so, n);
 	}
@@ -267,6 +300,8 @@ static int nothing(struct sl_so *so, uint32_t s)
 
 	if (s & SL_SO_CLOSED)
 		return -EBADF;
+	if (s & SL_SO_FIN)
+		return 0;
 	rc = s & SL_SO_DEAD ? sl_so_take_error(so) : 0;
 	if (rc < 0)
 		return rc;
@@ -280,9 +315,11 @@ static int nothing(struct sl_so *so, uint32_t s)
 /* Has enough come for this request to return? */
 static bool satisfied(const struct sl_so *so, const struct request *r)
 {
-	uint32_t low = atomic_load_explicit(&so->rcvlowat, memory_order_relaxed);
+	uint32_t low = sl_so_lowat(so);
 	uint64_t need = r->flags & MSG_WAITALL ? r->want : RTE_MIN((uint64_t)low, r->want);
 
+	if (SL_UNLIKELY(r->want == 0)) /* any byte will do, and stays */
+		return sl_so_rx_bytes(so) > 0;
 	return r->at_mark || r->done >= RTE_MAX(need, (uint64_t)1);
 }
 
@@ -315,12 +352,28 @@ static bool attempt(struct sl_so *so, struct request *r, ssize_t *n)
 	return rc != 1;
 }
 
+/* SO_BUSY_POLL: looks for something new before it lets the squeue pay for a wake-up. */
+static void look_out(struct sl_so *so, uint32_t us)
+{
+	uint64_t until = sl_wq_deadline((uint64_t)us * 1000),
+		 was = atomic_load_explicit(&so->rx_pushed, memory_order_relaxed);
+	uint32_t s = sl_so_state(so);
+
+	while (atomic_load_explicit(&so->rx_pushed, memory_order_acquire) == was &&
+	       sl_so_state(so) == s && sl_wq_deadline(1) < until)
+		rte_pause();
+}
+
 static ssize_t recv_wait(struct sl_so *so, struct request *r)
 {
 	uint64_t deadline = sl_wq_deadline(atomic_load(&so->rcvtimeo));
-	uint32_t seq = sl_wq_enter(&so->rx);
+	uint32_t busy = atomic_load_explicit(&so->busy_poll, memory_order_relaxed), seq;
 	ssize_t n;
 	int rc;
+
+	if (busy > 0)
+		look_out(so, busy);
+	seq = sl_wq_enter(&so->rx);
 
 	while (!attempt(so, r, &n)) {
 		rc = sl_wq_wait(&so->rx, seq, deadline);
@@ -340,14 +393,20 @@ static ssize_t recv_oob(struct sl_so *so, const struct request *r)
 	struct place p;
 	uint64_t have, n;
 	ssize_t rc = -EINVAL;
+	uint32_t s;
 
 	if (!lock(so))
 		return -EAGAIN;
 	have = sl_so_rx_bytes(so); /* counted before it is taken, as in readable */
 	refill(so);
 	n = before_urgent(so);
-	if (n != UINT64_MAX && !(sl_so_state(so) & SL_SO_OOBINLINE)) {
+	s = sl_so_state(so);
+	if (n != UINT64_MAX && !(s & (SL_SO_OOBINLINE | SL_SO_OOB_READ))) {
 		rc = -EAGAIN; /* announced, not here yet */
+		if ((s & SL_SO_DEAD) && !(s & SL_SO_FIN)) {
+			rc = -ENOTCONN;
+			n = UINT64_MAX;
+		}
 		if (n < have) {
 			for (p = first_place(so); n >= p.m->data_len - p.off;) {
 				n -= p.m->data_len - p.off;
@@ -357,6 +416,8 @@ static ssize_t recv_oob(struct sl_so *so, const struct request *r)
 				*(char *)r->iov[0].iov_base =
 				    *rte_pktmbuf_mtod_offset(p.m, const char *, p.off + n);
 			rc = r->want > 0;
+			if (!(r->flags & MSG_PEEK))
+				sl_so_set(so, SL_SO_OOB_READ);
 		}
 	}
 	pthread_mutex_unlock(&so->rx_lock);
@@ -370,11 +431,10 @@ static ssize_t do_recv(struct sluice_stack *st, int fd, struct request *r)
 
 	if (so == NULL)
 		return -EBADF;
-	if (r->flags & MSG_OOB) {
+	if (sl_so_state(so) & SL_SO_LISTENING) {
+		n = -ENOTCONN;
+	} else if (r->flags & MSG_OOB) {
 		n = recv_oob(so, r);
-	} else if (r->want == 0) {
-		n = sl_so_state(so) & (SL_SO_CONNECTED | SL_SO_CONNECTING | SL_SO_EOF) ? 0
-										       : -ENOTCONN;
 	} else {
 		if (!attempt(so, r, &n)) {
 			if (sl_so_may_wait(so, r->flags))
@@ -387,11 +447,25 @@ static ssize_t do_recv(struct sluice_stack *st, int fd, struct request *r)
 	return n;
 }
 
+static ssize_t recv_errqueue(struct sluice_stack *st, int fd, struct msghdr *msg)
+{
+	struct sl_so *so = sl_so_get(st, fd);
+	ssize_t n;
+
+	if (so == NULL)
+		return -EBADF;
+	n = sl_so_zc_recv(so, msg);
+	sl_so_put(so);
+	return n;
+}
+
 ssize_t sluice_so_recv(struct sluice_stack *st, int fd, void *buf, size_t len, int flags)
 {
 	struct iovec iov = {.iov_base = buf, .iov_len = len};
 	struct request r = {.iov = &iov, .want = len, .flags = flags};
 
+	if (flags & MSG_ERRQUEUE)
+		return recv_errqueue(st, fd, &(struct msghdr){0});
 	return do_recv(st, fd, &r);
 }
 
@@ -402,6 +476,8 @@ ssize_t sluice_so_recvmsg(struct sluice_stack *st, int fd, struct msghdr *msg, i
 
 	if (msg->msg_iovlen > 1024)
 		return -EMSGSIZE;
+	if (flags & MSG_ERRQUEUE)
+		return recv_errqueue(st, fd, msg);
 	for (size_t i = 0; i < msg->msg_iovlen; i++)
 		r.want += msg->msg_iov[i].iov_len;
 	n = do_recv(st, fd, &r);

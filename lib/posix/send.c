@@ -14,6 +14,7 @@ struct request {
 	size_t niov, off;
 	uint64_t left, done;
 	int flags;
+	struct sl_zc_call *zc; /* MSG_ZEROCOPY, else NULL */
 };
 
 static unsigned int conn_flags(int flags, bool last)
@@ -34,11 +35,18 @@ static void advance(struct request *r, size_t n)
 	}
 }
 
+static ssize_t send_piece(
+    struct sl_so *so, const struct request *r, const char *p, size_t n, unsigned int flags)
+{
+	if (SL_UNLIKELY(r->zc != NULL))
+		return sl_so_zc_send(so, r->zc, p, n, flags);
+	return sluice_send_copy(
+	    so->st, atomic_load_explicit(&so->conn, memory_order_acquire), p, n, flags);
+}
+
 /* As much as the send buffer takes now: 0 when all is sent, else -errno. */
 static int push(struct sl_so *so, struct request *r)
 {
-	sluice_conn_t c = atomic_load_explicit(&so->conn, memory_order_acquire);
-
 	while (r->left > 0) {
 		size_t n = RTE_MIN((uint64_t)(r->iov->iov_len - r->off), r->left);
 		ssize_t rc;
@@ -47,7 +55,7 @@ static int push(struct sl_so *so, struct request *r)
 			advance(r, 0);
 			continue;
 		}
-		rc = sluice_send_copy(so->st, c, (const char *)r->iov->iov_base + r->off, n,
+		rc = send_piece(so, r, (const char *)r->iov->iov_base + r->off, n,
 		    conn_flags(r->flags, n == r->left));
 		if (rc < 0)
 			return (int)rc;
@@ -117,9 +125,19 @@ static ssize_t do_send(struct sluice_stack *st, int fd, struct request *r)
 
 	if (so == NULL)
 		return -EBADF;
+	if (SL_UNLIKELY(r->flags & MSG_ZEROCOPY) && r->left > 0 &&
+	    (atomic_load_explicit(&so->kept, memory_order_relaxed) & SL_SOF_ZEROCOPY)) {
+		r->zc = sl_so_zc_begin(so);
+		if (r->zc == NULL) {
+			sl_so_put(so);
+			return -ENOBUFS;
+		}
+	}
 	rc = attempt(so, r);
 	if (rc == 1)
 		rc = sl_so_may_wait(so, r->flags) ? send_wait(so, r) : -EAGAIN;
+	if (r->zc != NULL)
+		sl_so_zc_end(so, r->zc, r->done > 0);
 	sl_so_put(so);
 	return r->done > 0 ? (ssize_t)r->done : rc;
 }

@@ -50,10 +50,19 @@ static void up_disconnected(void *arg, sluice_conn_t c, int err)
 {
 	struct sl_so *so = arg;
 
+	uint32_t s = sl_so_state(so);
+
+	/* As Linux: after the peer's FIN its RST says that it took no more. */
+	if (err == ECONNRESET && (s & SL_SO_FIN))
+		err = EPIPE;
 	if (err != 0)
 		atomic_store_explicit(&so->error, err, memory_order_release);
-	sl_so_set(so, SL_SO_DEAD | SL_SO_EOF);
+	sl_so_set(so, SL_SO_DEAD | SL_SO_EOF | (s & SL_SO_TOLD ? 0 : SL_SO_FAILED));
 	sl_so_clear(so, SL_SO_CONNECTING | SL_SO_FULL | SL_SO_ROOM);
+	if (SL_UNLIKELY(sl_so_state(so) & SL_SO_DEFERRED)) {
+		sl_so_undefer(so, false); /* nobody has seen it */
+		return;
+	}
 	sl_wq_wake(&so->rx);
 	sl_wq_wake(&so->tx);
 	sl_so_notify(so, EPOLLIN | EPOLLOUT | EPOLLHUP | EPOLLRDHUP | (err != 0 ? EPOLLERR : 0));
@@ -69,14 +78,34 @@ static void take(struct sl_so *so, sluice_conn_t c)
 		sl_so_rx_push(so, m, (uint32_t)len);
 }
 
+/*
+ * Data for a socket that is shut both ways: nobody will read it, and the peer must not believe that
+ * somebody did (RFC 1122 4.2.2.13). As with Linux a reset, and an error here.
+ */
+static bool rejected(struct sl_so *so, sluice_conn_t c)
+{
+	static const struct sluice_args none;
+	uint32_t both = SL_SO_RD_SHUT | SL_SO_WR_SHUT;
+
+	if (SL_LIKELY((sl_so_state(so) & both) != both) || sluice_readable(so->st, c) <= 0)
+		return false;
+	return sl_conn_post(so->st, SL_OP_RESET, c, &none) == 0;
+}
+
 static void up_opctl(void *arg, sluice_conn_t c, enum sluice_opctl op, uint64_t value)
 {
 	struct sl_so *so = arg;
 
+	if (op == SLUICE_OPCTL_LINGERED)
+		sl_wq_wake(&so->tx); /* a close that waits */
 	if (op != SLUICE_OPCTL_SHUT_RECV)
 		return;
+	if (rejected(so, c))
+		return;
 	take(so, c); /* there is no recv upcall after this one */
-	sl_so_set(so, SL_SO_EOF);
+	sl_so_set(so, SL_SO_EOF | SL_SO_FIN);
+	if (SL_UNLIKELY(sl_so_state(so) & SL_SO_DEFERRED))
+		sl_so_undefer(so, true);
 	sl_wq_wake(&so->rx);
 	/* HUP: when the other direction is shut too. */
 	sl_so_notify(so, EPOLLIN | EPOLLRDHUP | EPOLLHUP);
@@ -84,9 +113,13 @@ static void up_opctl(void *arg, sluice_conn_t c, enum sluice_opctl op, uint64_t 
 
 static int up_recv(void *arg, sluice_conn_t c, size_t avail, bool push)
 {
+	if (rejected(arg, c))
+		return 0;
 	if (!sl_so_rx_space(arg))
 		return -ENOSPC;
 	take(arg, c);
+	if (SL_UNLIKELY(sl_so_state(arg) & SL_SO_DEFERRED))
+		sl_so_undefer(arg, true);
 	return 0;
 }
 
@@ -107,12 +140,25 @@ static void up_signal_oob(void *arg, sluice_conn_t c, size_t mark)
 {
 	struct sl_so *so = arg;
 
+	/* As Linux: an urgent byte that a reader stands before is lost when the next one is announced;
+	 * one that is further off becomes part of the stream. */
+	if (sl_so_at_urgent(so)) {
+		atomic_store_explicit(&so->skip_at,
+		    atomic_load_explicit(&so->urgent, memory_order_relaxed), memory_order_relaxed);
+		sl_so_set(so, SL_SO_SKIP);
+	}
 	atomic_store_explicit(&so->urgent,
 	    atomic_load_explicit(&so->rx_pushed, memory_order_relaxed) + mark,
 	    memory_order_relaxed);
+	sl_so_clear(so, SL_SO_OOB_READ);
 	sl_so_set(so, SL_SO_OOB);
 	sl_wq_wake(&so->rx);
 	sl_so_notify(so, EPOLLPRI);
+}
+
+static void up_zcopy_notify(void *arg, sluice_conn_t c, void *cookie)
+{
+	sl_so_zc_notify(arg, cookie);
 }
 
 static void up_props(void *arg, sluice_conn_t c, size_t sndbuf, size_t rcvbuf, uint32_t mss)
@@ -142,6 +188,7 @@ const struct sluice_upcalls sl_so_upcalls = {
     .recv = up_recv,
     .txq_full = up_txq_full,
     .signal_oob = up_signal_oob,
+    .zcopy_notify = up_zcopy_notify,
     .set_proto_props = up_props,
     .closed = up_closed,
 };
@@ -173,6 +220,13 @@ struct sl_so *sl_so_new(struct sluice_stack *st)
 	atomic_store_explicit(&so->rcvlowat, 1, memory_order_relaxed);
 	atomic_store_explicit(&so->rcvtimeo, 0, memory_order_relaxed);
 	atomic_store_explicit(&so->sndtimeo, 0, memory_order_relaxed);
+	atomic_store_explicit(&so->kept, 0, memory_order_relaxed);
+	atomic_store_explicit(&so->busy_poll, 0, memory_order_relaxed);
+	atomic_store_explicit(&so->defer, 0, memory_order_relaxed);
+	atomic_store_explicit(&so->zc_next, 0, memory_order_relaxed);
+	atomic_store_explicit(&so->zc_ready, 0, memory_order_relaxed);
+	atomic_store_explicit(&so->zc_done, 0, memory_order_relaxed);
+	so->zc_head = NULL;
 	so->rx_head = so->rx_last = NULL;
 	so->rx_off = 0;
 	so->acc_head = so->acc_next = 0;
@@ -210,6 +264,7 @@ void sl_so_put(struct sl_so *so)
 	if (atomic_fetch_sub_explicit(&so->life, 1, memory_order_acq_rel) != 1)
 		return;
 	sl_so_rx_free(so);
+	sl_so_zc_free(so);
 	sl_so_watch_free(so);
 	pthread_mutex_destroy(&so->rx_lock);
 	pthread_mutex_destroy(&so->watch_lock);

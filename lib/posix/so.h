@@ -32,6 +32,19 @@ enum sl_so_state {
 	SL_SO_NONBLOCK = 1u << 13,
 	SL_SO_CLOSED = 1u << 14,     /* close() was called */
 	SL_SO_UNACCEPTED = 1u << 15, /* stands in a listener's accept queue */
+	SL_SO_DEFERRED = 1u << 16,   /* TCP_DEFER_ACCEPT: waits for data before it goes there */
+	SL_SO_FIN = 1u << 17,        /* the peer's FIN was reached: no error comes after that */
+	SL_SO_FAILED = 1u << 18,     /* it ended before connect() has said what came of it */
+	SL_SO_OOB_READ = 1u << 19,   /* of SL_SO_OOB: MSG_OOB has given the byte out */
+	SL_SO_SKIP = 1u << 20,       /* if the next byte is number `skip_at`, no read gets it */
+};
+
+/** Options that are only kept, in `kept`. */
+enum sl_so_flag {
+	SL_SOF_REUSEADDR = 1,
+	SL_SOF_DEBUG = 2,
+	SL_SOF_BROADCAST = 4,
+	SL_SOF_ZEROCOPY = 8
 };
 
 /** Where threads sleep until something changes. */
@@ -59,7 +72,8 @@ struct sl_so {
 	_Atomic uintptr_t rx_in __attribute__((aligned(64))); /* newest first */
 	_Atomic uint64_t rx_pushed;                           /* bytes, ever */
 	_Atomic uint64_t rx_charge;                           /* bytes of buffers that are held */
-	_Atomic uint64_t urgent;     /* of SL_SO_OOB: bytes of the stream before the urgent one */
+	_Atomic uint64_t urgent;  /* of SL_SO_OOB: bytes of the stream before the urgent one */
+	_Atomic uint64_t skip_at; /* of SL_SO_SKIP: an urgent byte that a newer one has followed */
 	_Atomic uint32_t accepted_n; /* listener: sockets in the accept queue */
 	_Atomic uint32_t rcvbuf, rcvlowat;
 	struct sl_wq rx, tx;
@@ -75,6 +89,17 @@ struct sl_so {
 	sluice_conn_t listener;             /* who has our backlog credit, until accepted */
 
 	_Atomic uint64_t rcvtimeo, sndtimeo; /* ns; 0: for ever */
+	_Atomic uint32_t kept;               /* enum sl_so_flag */
+	_Atomic uint32_t busy_poll;          /* us */
+	_Atomic uint32_t defer;              /* listener: s of TCP_DEFER_ACCEPT */
+	struct sl_so *defer_of;              /* SL_SO_DEFERRED: the listener, referenced */
+	sluice_timer_t defer_timer;
+
+	/* MSG_ZEROCOPY (zerocopy.c) */
+	_Atomic uint32_t zc_next;   /* number of the next call that takes something */
+	_Atomic uint32_t zc_ready;  /* calls whose memory is free and that nobody was told of */
+	_Atomic uintptr_t zc_done;  /* newest first, pushed by the squeue */
+	struct sl_zc_call *zc_head; /* oldest first, under rx_lock */
 	uint32_t vrf;
 	uint16_t family;
 	pthread_mutex_t watch_lock; /* who adds or removes watches */
@@ -158,6 +183,26 @@ static inline uint64_t sl_so_rx_bytes(const struct sl_so *so)
 	       atomic_load_explicit(&so->rx_read, memory_order_relaxed);
 }
 
+/** Is the next byte the urgent one, which no plain read gets? */
+static inline bool sl_so_at_urgent(const struct sl_so *so)
+{
+	uint32_t s = sl_so_state(so);
+
+	return SL_UNLIKELY(s & SL_SO_OOB) && !(s & SL_SO_OOBINLINE) &&
+	       atomic_load_explicit(&so->urgent, memory_order_relaxed) ==
+		   atomic_load_explicit(&so->rx_read, memory_order_relaxed);
+}
+
+/** Bytes that make the socket readable: what is asked, but never more than can come before the
+ * reader has read. */
+static inline uint32_t sl_so_lowat(const struct sl_so *so)
+{
+	uint32_t low = atomic_load_explicit(&so->rcvlowat, memory_order_relaxed),
+		 most = atomic_load_explicit(&so->rcvbuf, memory_order_relaxed) / 2;
+
+	return SL_LIKELY(low <= most) ? low : RTE_MAX(most, 1u);
+}
+
 /* ==== wait.c ==== */
 /** Deadline of a time-out in ns from now (0: never). */
 uint64_t sl_wq_deadline(uint64_t ns);
@@ -170,17 +215,41 @@ void sl_wq_leave(struct sl_wq *w);
 /** After a change: wake all. Returns whether anybody slept. Any thread. */
 bool sl_wq_wake(struct sl_wq *w);
 
+/* ==== option.c ==== */
+/** What an accepted socket has of its listener. */
+void sl_so_inherit(struct sl_so *so, struct sl_so *listener);
+
+/* ==== zerocopy.c ==== */
+struct sl_zc_call;
+/** A call with MSG_ZEROCOPY begins; NULL without memory. */
+struct sl_zc_call *sl_so_zc_begin(struct sl_so *so);
+/** As sluice_send_copy. */
+ssize_t sl_so_zc_send(
+    struct sl_so *so, struct sl_zc_call *z, const void *buf, size_t len, unsigned int flags);
+/** The call ends; took: it sent something, and will be reported. */
+void sl_so_zc_end(struct sl_so *so, struct sl_zc_call *z, bool took);
+/** The zcopy_notify upcall. */
+void sl_so_zc_notify(struct sl_so *so, void *cookie);
+/** recvmsg(MSG_ERRQUEUE): 0, -EAGAIN. */
+ssize_t sl_so_zc_recv(struct sl_so *so, struct msghdr *msg);
+void sl_so_zc_free(struct sl_so *so);
+
 /* ==== recv.c ==== */
 /** May the squeue hand over what has come? False: no space above; the reader will ring. */
 bool sl_so_rx_space(struct sl_so *so);
 /** A chain of `len` bytes from the squeue. */
 void sl_so_rx_push(struct sl_so *so, struct rte_mbuf *m, uint32_t len);
+/** Drops what was not read. */
+void sl_so_rx_purge(struct sl_so *so);
 /** The last reference is gone: frees what was not read. */
 void sl_so_rx_free(struct sl_so *so);
 
 /* ==== accept.c ==== */
 int sl_so_newconn(void *arg, sluice_conn_t listener, sluice_conn_t eager, void **up_arg,
     const struct sluice_upcalls **up);
+/** SL_SO_DEFERRED is over: data or the end came (`give`: the listener gets it), or nobody will have
+ * it. On the connection's squeue. */
+void sl_so_undefer(struct sl_so *so, bool give);
 /** Resets all that nobody has accepted. */
 void sl_so_accept_flush(struct sl_so *so);
 

@@ -111,7 +111,7 @@ void sl_sock_append(struct sluice_squeue *sq, struct sl_conn *c, struct rte_mbuf
 /* Has the buffer reached its limit? Told once, until it has drained. */
 static void check_full(struct sluice_squeue *sq, struct sl_conn *c)
 {
-	if (!(c->flags & SL_C_TXQ_FULL) && held(sl_conn_door(sq, c)) >= c->sndbuf) {
+	if (!(c->flags & SL_C_TXQ_FULL) && held(sl_conn_door(sq, c)) >= sl_sendq_limit(c)) {
 		c->flags |= SL_C_TXQ_FULL;
 		sl_up(sq, c, SL_D_TXQ_FULL);
 	}

@@ -541,6 +541,10 @@ int64_t sl_sock_op(
 		memcpy(&key, a->a, sizeof(key));
 		return sl_steer_show(sq, (unsigned int)a->a[5], &key);
 	}
+	case SL_OP_IFS:
+		return sl_sock_ifs(sq, a);
+	case SL_OP_ABORT_SOME:
+		return sl_sock_abort_some(sq, a);
 	default:
 		break;
 	}
@@ -577,6 +581,12 @@ int64_t sl_sock_op(
 	case SL_OP_SETOPT:
 		return sl_sock_setopt(sq, c, (int)(int64_t)a->a[0], (int)(int64_t)a->a[1],
 		    (const void *)(uintptr_t)a->a[2], (socklen_t)a->a[3]);
+	case SL_OP_RESET:
+		if (c->state >= SLUICE_SYN_SENT && c->state != SLUICE_TIME_WAIT) {
+			(void)sl_output_ctl(sq, c, sl_rst_seq(c), SL_TH_RST | SL_TH_ACK);
+			sl_conn_drop(sq, c, ECONNRESET);
+		}
+		return 0;
 	case SL_OP_INFO:
 		return op_info(sq, c, (struct sluice_conn_info *)(uintptr_t)a->a[0]);
 	default:

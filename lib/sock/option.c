@@ -1,30 +1,33 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Socket options: one table; get, set, length and range checks follow it. Values and lengths are
- * Linux's. What is set on a listener is inherited by the connections that it accepts.
+ * Socket options of connections: option_table.h is the table, here are its functions. Values and
+ * lengths are Linux's, but that a number has the length of an int and no other (seed). What is set on
+ * a listener is inherited by the connections that it accepts from then on.
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <sock/option_table.h>
 #include <sock/sock_int.h>
+#include <sluice/socket.h>
 
-enum opt_type {
-	OPT_INT,
-	OPT_LINGER,
-	OPT_NAME
-};
+/* Not in every header that glibc has. */
+#ifndef SO_INCOMING_CPU
+#define SO_INCOMING_CPU 49
+#endif
 
 struct opt_row {
 	int level, name;
-	enum opt_type type;
+	enum sl_opt_form form;
 	int min, max;
 	int (*get)(struct sluice_squeue *sq, struct sl_conn *c, int id);
 	int (*set)(struct sluice_squeue *sq, struct sl_conn *c, int id, int v);
 	int id;
 };
 
-/* Values that live in struct sl_opt, of a scale against the unit of the option. */
+/* Values that live in struct sl_opt. */
 enum opt_id {
 	ID_KEEPIDLE,
 	ID_KEEPINTVL,
@@ -36,7 +39,15 @@ enum opt_id {
 	ID_TTL,
 	ID_TOS,
 	ID_REUSEPORT,
-	ID_V6ONLY
+	ID_V6ONLY,
+	ID_CLAMP,
+	ID_LOWAT,
+	ID_RTO_INITIAL,
+	ID_RTO_MIN,
+	ID_RTO_MAX,
+	ID_INIT_CWND,
+	ID_DELACK,
+	ID_MINTTL
 };
 
 struct sl_opt *sl_conn_opt(struct sl_conn *c)
@@ -46,34 +57,92 @@ struct sl_opt *sl_conn_opt(struct sl_conn *c)
 	return c->opt;
 }
 
+#define S_NS 1000000000u
+#define MS_NS 1000000u
+
+static int get_maxseg(const struct sl_conn *c)
+{
+	if (c->mss != 0)
+		return (int)c->mss;
+	return c->opt != NULL && c->opt->maxseg != 0 ? (int)c->opt->maxseg : 536;
+}
+
 static int get_stored(struct sluice_squeue *sq, struct sl_conn *c, int id)
 {
+	static const struct sl_opt none;
+	const struct sl_opt *o = c->opt != NULL ? c->opt : &none;
+
 	switch (id) {
 	case ID_KEEPIDLE:
-		return (int)(SL_CONN_TUN(sq, c, tcp_keepidle, keepidle) / 1000000000u);
+		return (int)(SL_CONN_TUN(sq, c, tcp_keepidle, keepidle) / S_NS);
 	case ID_KEEPINTVL:
-		return (int)(SL_CONN_TUN(sq, c, tcp_keepintvl, keepintvl) / 1000000000u);
+		return (int)(SL_CONN_TUN(sq, c, tcp_keepintvl, keepintvl) / S_NS);
 	case ID_KEEPCNT:
 		return (int)SL_CONN_TUN(sq, c, tcp_keepcnt, keepcnt);
 	case ID_USER_TIMEOUT:
-		return c->opt != NULL ? (int)(c->opt->user_timeout / 1000000u) : 0;
+		return (int)(o->user_timeout / MS_NS);
 	case ID_SYNCNT:
 		return (int)SL_CONN_TUN(sq, c, tcp_syn_retries, syn_retries);
 	case ID_LINGER2:
-		return (int)(SL_CONN_TUN(sq, c, tcp_fin_wait2, fin_wait2) / 1000000000u);
+		return (int)(SL_CONN_TUN(sq, c, tcp_fin_wait2, fin_wait2) / S_NS);
 	case ID_MAXSEG:
-		return c->mss != 0                             ? (int)c->mss
-		       : c->opt != NULL && c->opt->maxseg != 0 ? (int)c->opt->maxseg
-							       : 536;
+		return get_maxseg(c);
 	case ID_TTL:
 		return (int)SL_CONN_TUN(sq, c, ip_ttl, ttl);
 	case ID_TOS:
-		return c->opt != NULL ? c->opt->tos : 0;
+		return o->tos;
 	case ID_REUSEPORT:
-		return c->opt != NULL && c->opt->reuseport;
+		return o->reuseport;
+	case ID_V6ONLY:
+		return o->v6only;
+	case ID_CLAMP:
+		return (int)o->window_clamp;
+	case ID_LOWAT:
+		return (int)o->notsent_lowat;
+	case ID_RTO_INITIAL:
+		return (int)(SL_CONN_TUN(sq, c, tcp_rto_initial, rto_initial) / MS_NS);
+	case ID_RTO_MIN:
+		return (int)(SL_CONN_TUN(sq, c, tcp_rto_min, rto_min) / MS_NS);
+	case ID_RTO_MAX:
+		return (int)(SL_CONN_TUN(sq, c, tcp_rto_max, rto_max) / MS_NS);
+	case ID_INIT_CWND:
+		return (int)SL_CONN_TUN(sq, c, tcp_init_cwnd, init_cwnd);
+	case ID_DELACK:
+		return (int)(SL_CONN_TUN(sq, c, tcp_delack, delack) / MS_NS);
 	default:
-		return c->opt != NULL && c->opt->v6only;
+		return o->minttl;
 	}
+}
+
+/* SO_RCVBUF, below it TCP_WINDOW_CLAMP. */
+static void set_rcvbuf(struct sluice_squeue *sq, struct sl_conn *c, uint32_t v)
+{
+	if (c->opt != NULL && c->opt->window_clamp != 0) {
+		c->opt->rcvbuf_asked = v;
+		v = RTE_MIN(v, c->opt->window_clamp);
+	}
+	/* What was offered stays offered: the right edge never moves left (RFC 9293 3.8.6). */
+	c->rcvbuf = v;
+	if (c->state >= SLUICE_ESTABLISHED)
+		sl_rcv_opened(sq, c);
+}
+
+static uint32_t rcvbuf_asked(const struct sl_conn *c)
+{
+	return c->opt != NULL && c->opt->window_clamp != 0 ? c->opt->rcvbuf_asked : c->rcvbuf;
+}
+
+#define CLAMP_MIN 1152 /* bytes, as Linux has it */
+
+static int set_clamp(struct sluice_squeue *sq, struct sl_conn *c, uint32_t v)
+{
+	uint32_t asked = rcvbuf_asked(c);
+
+	if (v == 0 && c->state >= SLUICE_LISTEN)
+		return -EINVAL;
+	c->opt->window_clamp = v == 0 ? 0 : RTE_MAX(v, (uint32_t)CLAMP_MIN);
+	set_rcvbuf(sq, c, asked);
+	return 0;
 }
 
 static int set_stored(struct sluice_squeue *sq, struct sl_conn *c, int id, int v)
@@ -84,46 +153,129 @@ static int set_stored(struct sluice_squeue *sq, struct sl_conn *c, int id, int v
 		return -ENOMEM;
 	switch (id) {
 	case ID_KEEPIDLE:
-		o->keepidle = (uint64_t)v * 1000000000u;
+		o->keepidle = (uint64_t)v * S_NS;
 		break;
 	case ID_KEEPINTVL:
-		o->keepintvl = (uint64_t)v * 1000000000u;
+		o->keepintvl = (uint64_t)v * S_NS;
 		break;
 	case ID_KEEPCNT:
 		o->keepcnt = (uint64_t)v;
 		break;
 	case ID_USER_TIMEOUT:
-		o->user_timeout = (uint64_t)v * 1000000u;
+		o->user_timeout = (uint64_t)v * MS_NS;
 		break;
 	case ID_SYNCNT:
 		o->syn_retries = (uint64_t)v;
 		break;
 	case ID_LINGER2:
-		o->fin_wait2 = (uint64_t)v * 1000000000u;
-		break;
-	case ID_MAXSEG:
-		o->maxseg = (uint32_t)v;
-		if (c->state >= SLUICE_ESTABLISHED)
-			sl_tcp_set_mss(sq, c);
-		break;
-	case ID_TTL:
-		o->ttl = c->flow.ttl = (uint8_t)v;
+		o->fin_wait2 = (uint64_t)v * S_NS;
 		break;
 	case ID_TOS:
-		o->tos = c->flow.tos = (uint8_t)(v & ~3); /* the ECN bits are TCP's */
+		/* -1 of IPV6_TCLASS is none; the ECN bits are TCP's */
+		o->tos = c->flow.tos = (uint8_t)(v == -1 ? 0 : v & 0xfc);
+		break;
+	case ID_CLAMP:
+		return set_clamp(sq, c, (uint32_t)v);
+	case ID_LOWAT:
+		o->notsent_lowat = (uint32_t)v;
+		sl_conn_special(c);
+		sl_sendq_moved(sq, c);
+		break;
+	case ID_RTO_INITIAL:
+		o->rto_initial = (uint64_t)v * MS_NS;
+		break;
+	case ID_RTO_MIN:
+		o->rto_min = (uint64_t)v * MS_NS;
+		break;
+	case ID_RTO_MAX:
+		o->rto_max = (uint64_t)v * MS_NS;
+		break;
+	case ID_INIT_CWND:
+		o->init_cwnd = (uint32_t)v;
 		break;
 	case ID_REUSEPORT: /* counts when it binds */
 		o->reuseport = v != 0;
 		break;
 	default:
-		if (c->state != SLUICE_IDLE || sl_conn_door(sq, c)->pub.family != AF_INET6)
-			return -EINVAL;
-		o->v6only = v != 0;
+		o->delack = (uint64_t)v * MS_NS;
 		break;
 	}
 	if (c->state >= SLUICE_SYN_RCVD && (c->flags & SL_C_KEEPALIVE) && id <= ID_KEEPCNT)
 		sl_keepalive_restart(sq, c);
 	return 0;
+}
+
+static int set_maxseg(struct sluice_squeue *sq, struct sl_conn *c, int id, int v)
+{
+	if (v != 0 && v < 88)
+		return -EINVAL;
+	if (sl_conn_opt(c) == NULL)
+		return -ENOMEM;
+	c->opt->maxseg = (uint32_t)v;
+	if (c->state >= SLUICE_ESTABLISHED)
+		sl_tcp_set_mss(sq, c);
+	return 0;
+}
+
+static int set_ttl(struct sluice_squeue *sq, struct sl_conn *c, int id, int v)
+{
+	if (v == 0)
+		return -EINVAL;
+	if (sl_conn_opt(c) == NULL)
+		return -ENOMEM;
+	c->opt->ttl = v == -1 ? 0 : (uint8_t)v;
+	c->flow.ttl = v == -1 ? (uint8_t)sq->tun.ip_ttl : (uint8_t)v;
+	return 0;
+}
+
+static int set_minttl(struct sluice_squeue *sq, struct sl_conn *c, int id, int v)
+{
+	if (sl_conn_opt(c) == NULL)
+		return -ENOMEM;
+	c->opt->minttl = (uint8_t)v;
+	sl_conn_special(c);
+	return 0;
+}
+
+static int set_v6only(struct sluice_squeue *sq, struct sl_conn *c, int id, int v)
+{
+	if (c->state != SLUICE_IDLE)
+		return -EINVAL;
+	if (sl_conn_opt(c) == NULL)
+		return -ENOMEM;
+	c->opt->v6only = v != 0;
+	return 0;
+}
+
+static int get_mtu(struct sluice_squeue *sq, struct sl_conn *c, int id)
+{
+	return c->state >= SLUICE_SYN_SENT && c->flow.mtu != 0 ? c->flow.mtu : -ENOTCONN;
+}
+
+static int get_pmtudisc(struct sluice_squeue *sq, struct sl_conn *c, int id)
+{
+	return IP_PMTUDISC_DO;
+}
+
+/* WANT and DO are what is done; the others of Linux would be something else. */
+static int set_pmtudisc(struct sluice_squeue *sq, struct sl_conn *c, int id, int v)
+{
+	return 0;
+}
+
+static int get_dontfrag(struct sluice_squeue *sq, struct sl_conn *c, int id)
+{
+	return 1;
+}
+
+static int get_cpu(struct sluice_squeue *sq, struct sl_conn *c, int id)
+{
+	return sq->id;
+}
+
+static int get_timestamp(struct sluice_squeue *sq, struct sl_conn *c, int id)
+{
+	return (int)sl_ts_now(sq, c->ts_offset);
 }
 
 static int get_flag(struct sluice_squeue *sq, struct sl_conn *c, int flag)
@@ -151,17 +303,13 @@ static int get_nodelay(struct sluice_squeue *sq, struct sl_conn *c, int id)
 
 static int get_buf(struct sluice_squeue *sq, struct sl_conn *c, int rcv)
 {
-	return (int)(rcv ? c->rcvbuf : c->sndbuf);
+	return (int)(rcv ? rcvbuf_asked(c) : c->sndbuf);
 }
 
 static int set_buf(struct sluice_squeue *sq, struct sl_conn *c, int rcv, int v)
 {
 	if (rcv) {
-		/* What was offered stays offered: the right edge never moves left (RFC 9293 3.8.6).
-		 */
-		c->rcvbuf = (uint32_t)v;
-		if (c->state >= SLUICE_ESTABLISHED)
-			sl_rcv_opened(sq, c);
+		set_rcvbuf(sq, c, (uint32_t)v);
 	} else {
 		c->sndbuf = (uint32_t)v;
 		sl_conn_publish(sq, c);
@@ -209,38 +357,10 @@ static int set_quickack(struct sluice_squeue *sq, struct sl_conn *c, int id, int
 	return 0;
 }
 
-#define INT_MAX_ 0x7fffffff
-static const struct opt_row table[] = {
-    {SOL_SOCKET, SO_TYPE, OPT_INT, 0, 0, get_const, NULL, SO_TYPE},
-    {SOL_SOCKET, SO_DOMAIN, OPT_INT, 0, 0, get_const, NULL, SO_DOMAIN},
-    {SOL_SOCKET, SO_PROTOCOL, OPT_INT, 0, 0, get_const, NULL, SO_PROTOCOL},
-    {SOL_SOCKET, SO_ACCEPTCONN, OPT_INT, 0, 0, get_const, NULL, SO_ACCEPTCONN},
-    {SOL_SOCKET, SO_ERROR, OPT_INT, 0, 0, get_error, NULL, 0},
-    {SOL_SOCKET, SO_REUSEADDR, OPT_INT, 0, INT_MAX_, get_const, set_ignored, SO_REUSEADDR},
-    {SOL_SOCKET, SO_REUSEPORT, OPT_INT, 0, INT_MAX_, get_stored, set_stored, ID_REUSEPORT},
-    {SOL_SOCKET, SO_KEEPALIVE, OPT_INT, 0, INT_MAX_, get_flag, set_flag, SL_C_KEEPALIVE},
-    {SOL_SOCKET, SO_OOBINLINE, OPT_INT, 0, INT_MAX_, get_flag, set_flag, SL_C_OOBINLINE},
-    {SOL_SOCKET, SO_SNDBUF, OPT_INT, 2048, 1 << 30, get_buf, set_buf, 0},
-    {SOL_SOCKET, SO_RCVBUF, OPT_INT, 2048, 1 << 30, get_buf, set_buf, 1},
-    {SOL_SOCKET, SO_LINGER, OPT_LINGER, 0, 0, NULL, NULL, 0},
-    {IPPROTO_TCP, TCP_NODELAY, OPT_INT, 0, INT_MAX_, get_nodelay,
-	NULL /* needs no entry: sluice_setsockopt */, 0},
-    {IPPROTO_TCP, TCP_CORK, OPT_INT, 0, INT_MAX_, get_flag, set_flag, SL_C_MORE},
-    {IPPROTO_TCP, TCP_MAXSEG, OPT_INT, 88, 65495, get_stored, set_stored, ID_MAXSEG},
-    {IPPROTO_TCP, TCP_KEEPIDLE, OPT_INT, 1, 32767, get_stored, set_stored, ID_KEEPIDLE},
-    {IPPROTO_TCP, TCP_KEEPINTVL, OPT_INT, 1, 32767, get_stored, set_stored, ID_KEEPINTVL},
-    {IPPROTO_TCP, TCP_KEEPCNT, OPT_INT, 1, 127, get_stored, set_stored, ID_KEEPCNT},
-    {IPPROTO_TCP, TCP_SYNCNT, OPT_INT, 1, 127, get_stored, set_stored, ID_SYNCNT},
-    {IPPROTO_TCP, TCP_LINGER2, OPT_INT, 1, 86400, get_stored, set_stored, ID_LINGER2},
-    {IPPROTO_TCP, TCP_USER_TIMEOUT, OPT_INT, 0, INT_MAX_, get_stored, set_stored, ID_USER_TIMEOUT},
-    {IPPROTO_TCP, TCP_QUICKACK, OPT_INT, 0, INT_MAX_, get_quickack, set_quickack, 0},
-    {IPPROTO_TCP, TCP_CONGESTION, OPT_NAME, 0, 0, NULL, NULL, 0},
-    {IPPROTO_IP, IP_TTL, OPT_INT, 1, 255, get_stored, set_stored, ID_TTL},
-    {IPPROTO_IP, IP_TOS, OPT_INT, 0, 255, get_stored, set_stored, ID_TOS},
-    {IPPROTO_IPV6, IPV6_UNICAST_HOPS, OPT_INT, 1, 255, get_stored, set_stored, ID_TTL},
-    {IPPROTO_IPV6, IPV6_TCLASS, OPT_INT, 0, 255, get_stored, set_stored, ID_TOS},
-    {IPPROTO_IPV6, IPV6_V6ONLY, OPT_INT, 0, 1, get_stored, set_stored, ID_V6ONLY},
-};
+#define ROW(level, name, form, min, max, def, inh, where, get, set, id, doc) \
+	{level, name, SL_OPT_##form, min, max, get, set, id},
+static const struct opt_row table[] = {SL_CONN_OPTIONS(ROW)};
+#undef ROW
 
 static const struct opt_row *find(int level, int name)
 {
@@ -248,6 +368,15 @@ static const struct opt_row *find(int level, int name)
 		if (table[i].level == level && table[i].name == name)
 			return &table[i];
 	return NULL;
+}
+
+/* IPv6 options are none of an IPv4 connection. */
+static const struct opt_row *row_for(
+    struct sluice_squeue *sq, const struct sl_conn *c, int level, int name)
+{
+	if (level == IPPROTO_IPV6 && sl_conn_door(sq, c)->pub.family != AF_INET6)
+		return NULL;
+	return find(level, name);
 }
 
 /* The length is value-result: the smaller of both (seed). */
@@ -258,31 +387,41 @@ static void put(void *val, socklen_t *len, const void *from, socklen_t full)
 	memcpy(val, from, *len);
 }
 
+static const char *cc_name(const struct sluice_squeue *sq, const struct sl_conn *c)
+{
+	if (c->cc.ops != NULL)
+		return c->cc.ops->name;
+	return sl_cc_by_index(
+	    c->opt != NULL && c->opt->cc_set ? c->opt->cc_set - 1u : (unsigned int)sq->tun.tcp_cc)
+	    ->name;
+}
+
 int sl_sock_getopt(
     struct sluice_squeue *sq, struct sl_conn *c, int level, int name, void *val, socklen_t *len)
 {
-	const struct opt_row *r = find(level, name);
+	const struct opt_row *r = row_for(sq, c, level, name);
 	struct linger lg = {
 	    .l_onoff = c->linger != 0, .l_linger = c->linger != 0 ? c->linger - 1 : 0};
-	const struct sl_cc_ops *cc;
+	struct sluice_tcp_info info;
 	int v;
 
 	if (r == NULL)
 		return -ENOPROTOOPT;
-	switch (r->type) {
-	case OPT_LINGER:
+	switch (r->form) {
+	case SL_OPT_LINGER:
 		put(val, len, &lg, sizeof(lg));
 		break;
-	case OPT_NAME:
-		cc = c->cc.ops;
-		if (cc == NULL)
-			cc = sl_cc_by_index(c->opt != NULL && c->opt->cc_set
-						? c->opt->cc_set - 1u
-						: (unsigned int)sq->tun.tcp_cc);
-		put(val, len, cc->name, sizeof(cc->name));
+	case SL_OPT_NAME:
+		put(val, len, cc_name(sq, c), sizeof(c->cc.ops->name));
+		break;
+	case SL_OPT_INFO:
+		sl_sock_tcp_info(sq, c, &info);
+		put(val, len, &info, sizeof(info));
 		break;
 	default:
 		v = r->get(sq, c, r->id);
+		if (r->get == get_mtu && v < 0)
+			return v;
 		put(val, len, &v, sizeof(v));
 		break;
 	}
@@ -332,24 +471,58 @@ static int set_linger(struct sl_conn *c, const void *val, socklen_t len)
 	return 0;
 }
 
-int sl_sock_setopt(struct sluice_squeue *sq, struct sl_conn *c, int level, int name,
+static int set_number(struct sluice_squeue *sq, struct sl_conn *c, const struct opt_row *r,
     const void *val, socklen_t len)
 {
-	const struct opt_row *r = find(level, name);
-	int v;
+	int v, rc;
 
-	if (r == NULL)
-		return -ENOPROTOOPT;
-	if (r->type == OPT_LINGER)
-		return set_linger(c, val, len);
-	if (r->type == OPT_NAME)
-		return set_congestion(sq, c, val, len);
 	if (r->set == NULL)
 		return -ENOPROTOOPT;
 	if (len != sizeof(v))
 		return -EINVAL;
 	memcpy(&v, val, sizeof(v));
-	if (v < r->min || v > r->max)
-		return -EINVAL;
-	return r->set(sq, c, r->id, v);
+	rc = sl_opt_check(r->form, r->min, r->max, &v);
+	return rc < 0 ? rc : r->set(sq, c, r->id, v);
+}
+
+int sl_sock_setopt(struct sluice_squeue *sq, struct sl_conn *c, int level, int name,
+    const void *val, socklen_t len)
+{
+	const struct opt_row *r = row_for(sq, c, level, name);
+	int rc;
+
+	if (r == NULL || r->form == SL_OPT_INFO)
+		rc = -ENOPROTOOPT;
+	else if (r->form == SL_OPT_LINGER)
+		rc = set_linger(c, val, len);
+	else if (r->form == SL_OPT_NAME)
+		rc = set_congestion(sq, c, val, len);
+	else
+		rc = set_number(sq, c, r, val, len);
+	if (rc == 0 && c->state == SLUICE_LISTEN)
+		rc = sl_conn_to_group(c, c->group);
+	return rc;
+}
+
+/* ---- the table, for who asks ---- */
+
+#define IS_Y true
+#define IS_N false
+#define IS_SQUEUE true
+#define IS_THREAD false
+/* Those that are no numbers have their functions by form. */
+#define WRITABLE(name, form, set)                                                               \
+	((set)[0] != 'N' || (SL_OPT_##form >= SL_OPT_LINGER && SL_OPT_##form != SL_OPT_INFO) || \
+	    (name) == TCP_NODELAY)
+#define CONN(level, name, form, min, max, def, inh, where, get, set, id, doc)                 \
+	{level, name, #name, #form, min, max, def, doc, WRITABLE(name, form, #set), IS_##inh, \
+	    false, IS_##where},
+#define SOCK(level, name, form, min, max, def, inh, where, get, set, id, doc)                 \
+	{level, name, #name, #form, min, max, def, doc, WRITABLE(name, form, #set), IS_##inh, \
+	    true, IS_##where},
+static const struct sluice_option_info infos[] = {SL_CONN_OPTIONS(CONN) SL_SOCKET_OPTIONS(SOCK)};
+
+const struct sluice_option_info *sluice_option_info(unsigned int i)
+{
+	return i < RTE_DIM(infos) ? &infos[i] : NULL;
 }

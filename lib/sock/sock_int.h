@@ -35,6 +35,25 @@ int sl_sock_getopt(
     struct sluice_squeue *sq, struct sl_conn *c, int level, int name, void *val, socklen_t *len);
 int sl_sock_setopt(struct sluice_squeue *sq, struct sl_conn *c, int level, int name,
     const void *val, socklen_t len);
+/* report.c */
+void sl_sock_tcp_info(
+    const struct sluice_squeue *sq, const struct sl_conn *c, struct sluice_tcp_info *out);
+/** Operations of this file: see there. */
+int64_t sl_sock_abort_some(struct sluice_squeue *sq, const struct sluice_args *a);
+int64_t sl_sock_ifs(struct sluice_squeue *sq, const struct sluice_args *a);
+
+/** An interface, as ioctls report it. */
+struct sl_if_report {
+	char name[16];
+	uint32_t addr4, mask4; /* network order; 0: none */
+	uint16_t index, mtu;   /* index from 1 */
+	uint8_t mac[6];
+	bool l3, up; /* up: it has a port */
+};
+/** The interfaces with their first IPv4 address, into up to n rows of *out; returns how many there
+ * are. -EXDEV as synchronous calls. */
+int sl_sock_interfaces(struct sluice_stack *st, struct sl_if_report *out, unsigned int n);
+
 /** The connection's own options, made when first needed; NULL without memory. */
 struct sl_opt *sl_conn_opt(struct sl_conn *c);
 

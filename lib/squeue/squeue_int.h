@@ -139,28 +139,31 @@ _Static_assert(sizeof(struct sl_door) == 128, "a door is two cache lines: bell, 
 
 /* ---- calls ---- */
 /** Tags of the library's own operations; the embedder's follow from SL_OP_USER. X(tag, name) */
-#define SL_OPS(X)                                                            \
-	X(SL_OP_DOOR, "door") /* rings; as a call, a[0]: bits */             \
-	X(SL_OP_DATA, "data") /* pseudo tag that counts chains */            \
-	X(SL_OP_ENTER, "synch_enter")                                        \
-	X(SL_OP_CONFIG, "config") /* a[0]: snapshot */                       \
-	X(SL_OP_CREATE, "create")                                            \
-	X(SL_OP_ACTIVATE, "activate")                                        \
-	X(SL_OP_BIND, "bind")                                                \
-	X(SL_OP_LISTEN, "listen")                                            \
-	X(SL_OP_LISTEN_ADD, "listen_add") /* a[0]: shard; async broadcast */ \
-	X(SL_OP_LISTEN_DEL, "listen_del")                                    \
-	X(SL_OP_CONNECT, "connect")                                          \
-	X(SL_OP_GETOPT, "getsockopt")                                        \
-	X(SL_OP_SETOPT, "setsockopt")                                        \
-	X(SL_OP_INFO, "conn_info")                                           \
-	X(SL_OP_SOURCES, "set_sources")                                      \
-	X(SL_OP_ADDR_STATE, "addr_state")                                    \
-	X(SL_OP_ACCEPT, "accept")                                            \
-	X(SL_OP_FWD_ADD, "fwd_add")                                          \
-	X(SL_OP_FWD_DEL, "fwd_del")                                          \
-	X(SL_OP_STEER, "steering") /* key; a[5]: port */                     \
-	X(SL_OP_MOVE, "move")      /* a[0]: to */                            \
+#define SL_OPS(X)                                                             \
+	X(SL_OP_DOOR, "door") /* rings; as a call, a[0]: bits */              \
+	X(SL_OP_DATA, "data") /* pseudo tag that counts chains */             \
+	X(SL_OP_ENTER, "synch_enter")                                         \
+	X(SL_OP_CONFIG, "config") /* a[0]: snapshot */                        \
+	X(SL_OP_CREATE, "create")                                             \
+	X(SL_OP_ACTIVATE, "activate")                                         \
+	X(SL_OP_BIND, "bind")                                                 \
+	X(SL_OP_LISTEN, "listen")                                             \
+	X(SL_OP_LISTEN_ADD, "listen_add") /* a[0]: shard; async broadcast */  \
+	X(SL_OP_LISTEN_DEL, "listen_del")                                     \
+	X(SL_OP_CONNECT, "connect")                                           \
+	X(SL_OP_GETOPT, "getsockopt")                                         \
+	X(SL_OP_SETOPT, "setsockopt")                                         \
+	X(SL_OP_INFO, "conn_info")                                            \
+	X(SL_OP_SOURCES, "set_sources")                                       \
+	X(SL_OP_ADDR_STATE, "addr_state")                                     \
+	X(SL_OP_ACCEPT, "accept")                                             \
+	X(SL_OP_FWD_ADD, "fwd_add")                                           \
+	X(SL_OP_FWD_DEL, "fwd_del")                                           \
+	X(SL_OP_STEER, "steering") /* key; a[5]: port */                      \
+	X(SL_OP_MOVE, "move")      /* a[0]: to */                             \
+	X(SL_OP_IFS, "interfaces")                                            \
+	X(SL_OP_RESET, "reset") /* as if the peer had reset it, and it too */ \
+	X(SL_OP_ABORT_SOME, "abort_matching")                                 \
 	X(SL_OP_MISC, "misc")
 enum sl_op {
 #define X(tag, name) tag,

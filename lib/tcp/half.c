@@ -65,12 +65,12 @@ static void half_fail(struct sluice_squeue *sq, struct sl_half *h)
 static uint32_t offered_window(const struct sl_half *h)
 {
 	/* The window of a SYN is never scaled (RFC 7323 2.2). */
-	return RTE_MIN(h->group->rcvbuf, 65535u);
+	return RTE_MIN(sl_group_inherit(h->group)->rcvbuf, 65535u);
 }
 
 static void send_synack(struct sluice_squeue *sq, struct sl_half *h)
 {
-	uint16_t mss = sl_tcp_offer_mss(sq, &h->flow, &h->key, &h->group->opt);
+	uint16_t mss = sl_tcp_offer_mss(sq, &h->flow, &h->key, &sl_group_inherit(h->group)->opt);
 	uint8_t opts[40];
 	unsigned int len;
 	struct rte_mbuf *m;
@@ -170,7 +170,7 @@ static void remember_syn(struct sluice_squeue *sq, struct sl_half *h, const stru
 	h->has_wscale = seg->o.has_wscale && sq->tun.tcp_wscale;
 	/* Said once and for all: the tunable and the buffer may change before the SYN-ACK is sent
 	 * again. */
-	h->rcv_wscale = sl_tcp_wscale(sq, h->group->rcvbuf);
+	h->rcv_wscale = sl_tcp_wscale(sq, sl_group_inherit(h->group)->rcvbuf);
 	h->sack = seg->o.sack_ok && sq->tun.tcp_sack;
 	h->ts = seg->o.has_ts && sq->tun.tcp_timestamps;
 	h->ts_recent = seg->o.tsval;
@@ -180,10 +180,15 @@ static void remember_syn(struct sluice_squeue *sq, struct sl_half *h, const stru
 void sl_half_syn(
     struct sluice_squeue *sq, struct sl_group *g, struct sl_seg *seg, const uint32_t *iss_min)
 {
+	const struct sl_opt *o = &sl_group_inherit(g)->opt;
 	struct sl_tcp *t = sl_tcp_of(sq);
 	struct sl_half *h;
 	uint32_t idx;
 
+	if (seg->pkt->ttl < o->minttl) {
+		SL_COUNT(sq, tcp_in_minttl);
+		return;
+	}
 	if (backlog_full(g)) {
 		SL_COUNT(sq, tcp_listen_drop);
 		return;
@@ -198,8 +203,8 @@ void sl_half_syn(
 	h->idx = idx;
 	h->key = seg->pkt->key;
 	h->timer.kind = SL_TIMER_HALF;
-	h->flow.ttl = g->opt.ttl;
-	h->flow.tos = g->opt.tos;
+	h->flow.ttl = o->ttl;
+	h->flow.tos = o->tos;
 	if (sl_flow_init(sq, &h->flow, &h->key, SL_FLOW_HALF) < 0) {
 		sl_slab_free(&t->halves, idx);
 		return; /* counted by the route lookup */
@@ -360,7 +365,8 @@ static struct sl_conn *promote(
 	c->key = h->key;
 	c->up = g->up;
 	c->up_arg = g->up_arg;
-	if (sl_conn_from_group(c, g) < 0 || sl_flow_init(sq, &c->flow, &c->key, SL_FLOW_CONN) < 0) {
+	if (sl_conn_from_group(sq, c, g) < 0 ||
+	    sl_flow_init(sq, &c->flow, &c->key, SL_FLOW_CONN) < 0) {
 		SL_COUNT(sq, tcp_conn_nomem);
 		sl_conn_free(sq, c);
 		return NULL;
@@ -393,6 +399,10 @@ void sl_half_segment(struct sluice_squeue *sq, struct sl_half *h, struct sl_seg 
 	struct sl_group *g = h->group;
 	struct sl_conn *c;
 
+	if (seg->pkt->ttl < sl_group_inherit(g)->opt.minttl) {
+		SL_COUNT(sq, tcp_in_minttl);
+		goto drop;
+	}
 	if (!half_acceptable(sq, h, seg))
 		goto drop;
 	if (backlog_full(g)) {

@@ -424,6 +424,8 @@ static bool ack_of_syn(struct sluice_squeue *sq, struct sl_conn *c, struct sl_se
 static void to_fin_wait_2(struct sluice_squeue *sq, struct sl_conn *c)
 {
 	sl_conn_state(sq, c, SLUICE_FIN_WAIT_2);
+	if (SL_UNLIKELY(c->linger > 1))
+		sl_up_lingered(sq, c);
 	if (!(c->flags & SL_C_CLOSED_BY_APP))
 		return; /* half-closed by a user who still reads: for as long as it takes */
 	c->misc_why = SL_MISC_FIN_WAIT2;
@@ -695,6 +697,12 @@ static void synchronized(struct sluice_squeue *sq, struct sl_conn *c, struct sl_
 
 void sl_conn_segment(struct sluice_squeue *sq, struct sl_conn *c, struct sl_seg *seg)
 {
+	/* RFC 5082 3: as if it had not come. */
+	if (SL_UNLIKELY(c->flags & SL_C_SPECIAL) && seg->pkt->ttl < c->opt->minttl) {
+		SL_COUNT(sq, tcp_in_minttl);
+		drop(seg);
+		return;
+	}
 	c->segs_in++;
 	c->last_rcv = sq->now;
 	if (SL_LIKELY(fast_path(sq, c, seg)))

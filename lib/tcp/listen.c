@@ -122,11 +122,22 @@ static void drop_children(struct sluice_squeue *sq, struct sl_group *g)
 	}
 }
 
+static void group_free(struct sl_group *g)
+{
+	struct sl_inherit *h = g->inherit, *older;
+
+	for (; h != NULL; h = older) {
+		older = h->older;
+		free(h);
+	}
+	free(g);
+}
+
 void sl_group_unref(struct sl_group *g)
 {
 	/* acq_rel: the last one to let go sees all writes of those before, and frees. */
 	if (atomic_fetch_sub_explicit(&g->refs, 1, memory_order_acq_rel) == 1)
-		free(g);
+		group_free(g);
 }
 
 /* ---- listen ---- */
@@ -188,7 +199,10 @@ static struct sl_group *group_new(struct sluice_squeue *sq, struct sl_conn *c, u
 	g->up_arg = c->up_arg;
 	atomic_init(&g->backlog, backlog);
 	atomic_init(&g->refs, 1); /* the listening connection's */
-	sl_conn_to_group(c, g);
+	if (sl_conn_to_group(c, g) < 0) {
+		free(g);
+		return NULL;
+	}
 	return g;
 }
 
@@ -231,7 +245,7 @@ int sl_tcp_do_listen(struct sluice_squeue *sq, struct sl_conn *c, int backlog)
 		rc = -ENOBUFS;
 	}
 	if (rc < 0) {
-		free(g);
+		group_free(g);
 		return rc;
 	}
 	c->group = g;

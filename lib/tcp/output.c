@@ -562,6 +562,8 @@ static enum served serve(
 	}
 	if (c->rec_head == NULL && c->snd_nxt != sl_snd_end(c))
 		sl_rtx_rearm(sq, c); /* a closed window is watched by the persist timer */
+	if (SL_UNLIKELY(c->flags & SL_C_SPECIAL))
+		sl_sendq_moved(sq, c); /* last: the user may do anything */
 	return SERVED_DONE;
 }
 

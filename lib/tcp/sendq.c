@@ -91,14 +91,45 @@ uint32_t sl_sendq_absorb(struct sluice_squeue *sq, struct sl_conn *c, struct rte
 	return n;
 }
 
+/* Of the queue, what was sent at least once. */
+static uint32_t sent_bytes(const struct sl_conn *c)
+{
+	return RTE_MIN(c->snd_max - c->snd_una, c->sndq_bytes);
+}
+
+uint32_t sl_sendq_limit(const struct sl_conn *c)
+{
+	uint64_t most;
+
+	if (SL_LIKELY(!(c->flags & SL_C_SPECIAL)) || c->opt->notsent_lowat == 0)
+		return c->sndbuf;
+	most = (uint64_t)sent_bytes(c) + c->opt->notsent_lowat;
+	return (uint32_t)RTE_MIN(most, (uint64_t)c->sndbuf);
+}
+
+/* Has the buffer drained so far that a sender who waits is to go on? */
+static bool drained(const struct sluice_squeue *sq, const struct sl_conn *c, uint32_t held)
+{
+	if (held > (uint64_t)c->sndbuf * sq->tun.tcp_sndbuf_clear / 100)
+		return false;
+	return !(c->flags & SL_C_SPECIAL) || c->opt->notsent_lowat == 0 || held < sl_sendq_limit(c);
+}
+
+void sl_sendq_moved(struct sluice_squeue *sq, struct sl_conn *c)
+{
+	atomic_store_explicit(
+	    &sl_conn_door(sq, c)->pub.sndbuf, sl_sendq_limit(c), memory_order_relaxed);
+	if (c->flags & SL_C_TXQ_FULL)
+		sl_sendq_room(sq, c);
+}
+
 void sl_sendq_room(struct sluice_squeue *sq, struct sl_conn *c)
 {
 	struct sl_door *d = sl_conn_door(sq, c);
 	uint32_t held = atomic_load_explicit(&d->queued, memory_order_relaxed) -
 			atomic_load_explicit(&d->pub.credit, memory_order_relaxed);
 
-	if ((c->flags & SL_C_TXQ_FULL) &&
-	    held <= (uint64_t)c->sndbuf * sq->tun.tcp_sndbuf_clear / 100) {
+	if ((c->flags & SL_C_TXQ_FULL) && drained(sq, c, held)) {
 		c->flags &= ~SL_C_TXQ_FULL;
 		sl_up(sq, c, SL_D_TXQ_CLEAR);
 	}
@@ -136,7 +167,9 @@ void sl_sendq_acked(struct sluice_squeue *sq, struct sl_conn *c, uint32_t una)
 	sl_sendq_give_credit(sq, c, bytes);
 	if ((c->flags & SL_C_URG_OUT) && seq_ge(una, c->snd_up))
 		c->flags &= ~SL_C_URG_OUT;
-	if (c->flags & SL_C_TXQ_FULL)
+	if (SL_UNLIKELY(c->flags & SL_C_SPECIAL))
+		sl_sendq_moved(sq, c);
+	else if (c->flags & SL_C_TXQ_FULL)
 		sl_sendq_room(sq, c);
 }
 

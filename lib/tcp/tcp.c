@@ -291,7 +291,7 @@ void sl_conn_publish(struct sluice_squeue *sq, struct sl_conn *c)
 	}
 	__atomic_store_n(&p->lport, c->key.lport, __ATOMIC_RELAXED);
 	__atomic_store_n(&p->rport, c->key.rport, __ATOMIC_RELAXED);
-	atomic_store_explicit(&p->sndbuf, c->sndbuf, memory_order_relaxed);
+	atomic_store_explicit(&p->sndbuf, sl_sendq_limit(c), memory_order_relaxed);
 	atomic_store_explicit(&p->state, c->state, memory_order_release);
 	atomic_store_explicit(&p->seq, seq + 2, memory_order_release);
 }
@@ -378,35 +378,56 @@ void sl_conn_drop(struct sluice_squeue *sq, struct sl_conn *c, int err)
 
 #define INHERITED_FLAGS (SL_C_KEEPALIVE | SL_C_OOBINLINE | SL_C_MORE)
 
-void sl_conn_to_group(const struct sl_conn *c, struct sl_group *g)
+void sl_conn_special(struct sl_conn *c)
 {
-	if (c->opt != NULL)
-		g->opt = *c->opt;
-	g->opt.src_count = 0;
-	g->opt.reuseport = false; /* of a binding: eagers have none, and need no options for it */
-	g->opt.fwd_slot = 0;
-	g->sndbuf = c->sndbuf;
-	g->rcvbuf = c->rcvbuf;
-	g->flags = c->flags & INHERITED_FLAGS;
-	g->linger = c->linger;
+	c->flags &= ~SL_C_SPECIAL;
+	if (c->opt != NULL && (c->opt->minttl != 0 || c->opt->notsent_lowat != 0))
+		c->flags |= SL_C_SPECIAL;
 }
 
-int sl_conn_from_group(struct sl_conn *c, const struct sl_group *g)
+int sl_conn_to_group(const struct sl_conn *c, struct sl_group *g)
+{
+	struct sl_inherit *h = calloc(1, sizeof(*h));
+
+	if (h == NULL)
+		return -ENOMEM;
+	if (c->opt != NULL)
+		h->opt = *c->opt;
+	h->opt.src_count = 0;
+	h->opt.reuseport = false; /* of a binding: eagers have none, and need no options for it */
+	h->opt.fwd_slot = 0;
+	h->sndbuf = c->sndbuf;
+	h->rcvbuf = c->rcvbuf;
+	h->flags = c->flags & INHERITED_FLAGS;
+	h->linger = c->linger;
+	h->older = atomic_load_explicit(&g->inherit, memory_order_relaxed);
+	/* Release: pairs with sl_group_inherit on the squeues of the shards. */
+	atomic_store_explicit(&g->inherit, h, memory_order_release);
+	return 0;
+}
+
+int sl_conn_from_group(struct sluice_squeue *sq, struct sl_conn *c, const struct sl_group *g)
 {
 	static const struct sl_opt none;
+	const struct sl_inherit *h = sl_group_inherit(g);
+	struct sl_door *listener = sl_door_of(g->st, g->handle);
 
-	c->sndbuf = g->sndbuf;
-	c->rcvbuf = g->rcvbuf;
-	c->flags |= g->flags;
-	c->linger = g->linger;
-	if (memcmp(&g->opt, &none, sizeof(none)) == 0)
+	c->sndbuf = h->sndbuf;
+	c->rcvbuf = h->rcvbuf;
+	c->flags |= h->flags;
+	c->linger = h->linger;
+	atomic_store_explicit(&sl_conn_door(sq, c)->pub.nodelay,
+	    atomic_load_explicit(&listener->pub.nodelay, memory_order_relaxed),
+	    memory_order_relaxed);
+	if (memcmp(&h->opt, &none, sizeof(none)) == 0)
 		return 0;
 	c->opt = malloc(sizeof(*c->opt));
 	if (c->opt == NULL)
 		return -ENOMEM;
-	*c->opt = g->opt;
-	c->flow.ttl = g->opt.ttl; /* 0: the tunable's, by sl_flow_init */
-	c->flow.tos = g->opt.tos;
+	*c->opt = h->opt;
+	c->flow.ttl = h->opt.ttl; /* 0: the tunable's, by sl_flow_init */
+	c->flow.tos = h->opt.tos;
+	sl_conn_special(c);
 	return 0;
 }
 

@@ -84,7 +84,8 @@ struct sl_rec {
 };
 
 enum sl_conn_flags {
-	SL_C_NODELAY = 1u << 0, /* only a hint: door->pub.nodelay rules */
+	/* opt holds what each segment must be looked at for: minttl, notsent_lowat */
+	SL_C_SPECIAL = 1u << 0,
 	SL_C_SACK = 1u << 1,
 	SL_C_TS = 1u << 2,
 	SL_C_WSCALE = 1u << 3,
@@ -277,11 +278,13 @@ enum sl_misc {
 struct sl_opt {
 	uint64_t keepidle, keepintvl, keepcnt, user_timeout, syn_retries, fin_wait2, delack,
 	    rto_min, rto_max, rto_initial;
-	uint32_t maxseg, init_cwnd, notsent_lowat, rcvlowat;
+	uint32_t maxseg, init_cwnd, notsent_lowat;
+	uint32_t window_clamp; /* rcvbuf of the connection is min(rcvbuf_asked, this) */
+	uint32_t rcvbuf_asked; /* of window_clamp only */
 	struct sluice_addr src_first;
 	uint32_t src_count;
-	uint8_t ttl, tos, cc_set;
-	bool v6only, reuseport, quickack_off;
+	uint8_t ttl, tos, cc_set, minttl;
+	bool v6only, reuseport;
 	uint32_t fwd_slot; /* reserved for FWD_DEL; 0: no forwarding entry */
 	uint16_t fwd_to;
 };
@@ -318,6 +321,17 @@ struct sl_tw {
 };
 
 /* ---- listeners ---- */
+/**
+ * What eagers begin with, but for NODELAY, which is read from the listener's published line. Never
+ * changed: an option of a listener makes a new one, and those before stay, by `older`, as long as the
+ * group: a squeue may be reading them.
+ */
+struct sl_inherit {
+	struct sl_inherit *older;
+	struct sl_opt opt;
+	uint32_t sndbuf, rcvbuf, flags;
+	uint16_t linger;
+};
 /** The listener of all squeues; found by its shards. Memory lives until the last shard, half-open
  * entry and eager let go. */
 struct sl_group {
@@ -335,10 +349,8 @@ struct sl_group {
 	_Atomic bool closing;
 	const struct sluice_upcalls *up;
 	void *up_arg;
-	struct sl_opt opt;              /* inherited by eagers */
-	uint32_t sndbuf, rcvbuf, flags; /* inherited */
-	uint16_t linger;
-	uint32_t del_slot[SL_MAX_SQUEUES]; /* reserved: the close of a listener must not fail */
+	struct sl_inherit *_Atomic inherit; /* the newest; written by the home squeue */
+	uint32_t del_slot[SL_MAX_SQUEUES];  /* reserved: the close of a listener must not fail */
 	uint32_t ack_slot[SL_MAX_SQUEUES];
 	uint32_t acks_left; /* squeues that still have a shard; home squeue only */
 };
@@ -459,9 +471,16 @@ void sl_conn_drop(struct sluice_squeue *sq, struct sl_conn *c, int err);
 /** Effective value of an L-scope tunable: sl_opt first. */
 #define SL_CONN_TUN(sq, c, field, optfield) \
 	((c)->opt && (c)->opt->optfield ? (c)->opt->optfield : (sq)->tun.field)
-/** Copy the inheritable options of c into its group / from a group into an eager. */
-void sl_conn_to_group(const struct sl_conn *c, struct sl_group *g);
-int sl_conn_from_group(struct sl_conn *c, const struct sl_group *g);
+/** What connections of group g inherit from now on is what listener c has. 0, -ENOMEM. Home squeue. */
+int sl_conn_to_group(const struct sl_conn *c, struct sl_group *g);
+/** An eager takes what it inherits. 0, -ENOMEM. */
+int sl_conn_from_group(struct sluice_squeue *sq, struct sl_conn *c, const struct sl_group *g);
+static inline const struct sl_inherit *sl_group_inherit(const struct sl_group *g)
+{
+	return atomic_load_explicit(&g->inherit, memory_order_acquire);
+}
+/** SL_C_SPECIAL follows from opt. */
+void sl_conn_special(struct sl_conn *c);
 void sl_conn_check(struct sluice_squeue *sq,
     struct sl_conn *c); /* invariants; debug builds, end of each entry point */
 
@@ -469,6 +488,8 @@ void sl_conn_check(struct sluice_squeue *sq,
 /** Make the upcall now, or at the end of the pass when depth >= 2 (closed: always). */
 void sl_up(struct sluice_squeue *sq, struct sl_conn *c, enum sl_deferred what);
 void sl_up_opctl(struct sluice_squeue *sq, struct sl_conn *c, enum sluice_opctl op, uint64_t value);
+/** The FIN of a connection that lingers was acknowledged. */
+void sl_up_lingered(struct sluice_squeue *sq, struct sl_conn *c);
 int sl_up_newconn(struct sluice_squeue *sq, struct sl_group *g, struct sl_conn *eager);
 void sl_up_props(struct sluice_squeue *sq, struct sl_conn *c);
 /** The last external send was let go: makes a `closed` that waited. */
@@ -705,6 +726,10 @@ uint32_t sl_sendq_absorb(struct sluice_squeue *sq, struct sl_conn *c, struct rte
 /** snd_una moves to `una`: frees mbufs below, gives back credit, txq_full(false). Records are the
  * caller's (recovery.c). */
 void sl_sendq_acked(struct sluice_squeue *sq, struct sl_conn *c, uint32_t una);
+/** The send buffer's limit now: sndbuf, and below it what TCP_NOTSENT_LOWAT leaves. */
+uint32_t sl_sendq_limit(const struct sl_conn *c);
+/** The limit may have changed: publishes it, and tells of room. */
+void sl_sendq_moved(struct sluice_squeue *sq, struct sl_conn *c);
 /** txq_full(false) when it is due. */
 void sl_sendq_room(struct sluice_squeue *sq, struct sl_conn *c);
 void sl_sendq_clear(

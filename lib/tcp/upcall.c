@@ -259,6 +259,12 @@ void sl_up_opctl(struct sluice_squeue *sq, struct sl_conn *c, enum sluice_opctl 
 		do_opctl(sq, c, op, value);
 }
 
+void sl_up_lingered(struct sluice_squeue *sq, struct sl_conn *c)
+{
+	if ((c->deferred & ~SL_D_LISTED) == 0)
+		do_opctl(sq, c, SLUICE_OPCTL_LINGERED, 0);
+}
+
 int sl_up_newconn(struct sluice_squeue *sq, struct sl_group *g, struct sl_conn *eager)
 {
 	const struct sluice_upcalls *up = g->up;

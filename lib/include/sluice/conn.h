@@ -38,6 +38,8 @@ enum sluice_opctl {
 	SLUICE_OPCTL_SHUT_SEND,   /* nothing more can be sent (shutdown(WR) accepted) */
 	SLUICE_OPCTL_SHUT_RECV,   /* end of stream: the peer's FIN was reached, or shutdown(RD) */
 	SLUICE_OPCTL_MOVED,       /* value: the squeue where it lives now; see sluice_move */
+	/* With a positive SO_LINGER: all that was sent, and the FIN, was acknowledged. After close too. */
+	SLUICE_OPCTL_LINGERED,
 };
 
 /** Upcalls; any member may be NULL. `arg` is the upper handle of activate() or of newconn's return.
@@ -150,12 +152,54 @@ SLUICE_API int sluice_getpeername(
 SLUICE_API int sluice_getsockname(
     struct sluice_stack *st, sluice_conn_t c, struct sockaddr *sa, socklen_t *len);
 SLUICE_API int sluice_getstate(struct sluice_stack *st, sluice_conn_t c, enum sluice_state *state);
-/** Level and name as Linux's <netinet/tcp.h>; -ENOPROTOOPT unknown, -EINVAL length or value,
- * -ENOMEM no call slot. */
+/** Level and name as Linux's headers; doc/options.md lists them. -ENOPROTOOPT unknown, -EINVAL length
+ * or value, -ENOMEM no call slot. TCP_NODELAY is set without entering the squeue. */
 SLUICE_API int sluice_getsockopt(
     struct sluice_stack *st, sluice_conn_t c, int level, int name, void *val, socklen_t *len);
 SLUICE_API int sluice_setsockopt(
     struct sluice_stack *st, sluice_conn_t c, int level, int name, const void *val, socklen_t len);
+
+/** Names of IPPROTO_TCP that Linux does not have. */
+#define SLUICE_TCP_RTO_INITIAL 0x5301
+#define SLUICE_TCP_RTO_MIN 0x5302
+#define SLUICE_TCP_RTO_MAX 0x5303
+#define SLUICE_TCP_INIT_CWND 0x5304
+#define SLUICE_TCP_DELACK 0x5305
+
+/** One row of the table of options (doc/options.md). */
+struct sluice_option_info {
+	int level, name;
+	const char *text; /* "SO_KEEPALIVE" */
+	const char *form; /* INT, CLAMP, BOOL, LINGER, TIMEVAL, NAME, INFO */
+	int min, max;     /* of INT and CLAMP */
+	const char *def;  /* as text: a number, or the tunable that has it */
+	const char *doc;
+	bool writable;
+	bool inherited;   /* accepted connections begin with the listener's value */
+	bool socket;      /* answered by the sockets, not by the connection */
+	bool synchronous; /* a call on the connection's squeue */
+};
+/** Row i, in the order of the table; NULL beyond. Any thread. */
+SLUICE_API const struct sluice_option_info *sluice_option_info(unsigned int i);
+
+/** What TCP_INFO gives: struct tcp_info of linux/tcp.h. Fields that the stack does not keep are 0. */
+struct sluice_tcp_info {
+	uint8_t state; /* as Linux numbers them: 1 ESTABLISHED ... 11 CLOSING */
+	uint8_t ca_state, retransmits, probes, backoff, options;
+	uint8_t snd_wscale : 4, rcv_wscale : 4;
+	uint8_t delivery_rate_app_limited : 1, fastopen_client_fail : 2;
+	uint32_t rto, ato, snd_mss, rcv_mss;
+	uint32_t unacked, sacked, lost, retrans, fackets;
+	uint32_t last_data_sent, last_ack_sent, last_data_recv, last_ack_recv;
+	uint32_t pmtu, rcv_ssthresh, rtt, rttvar, snd_ssthresh, snd_cwnd, advmss, reordering;
+	uint32_t rcv_rtt, rcv_space, total_retrans;
+	uint64_t pacing_rate, max_pacing_rate, bytes_acked, bytes_received;
+	uint32_t segs_out, segs_in, notsent_bytes, min_rtt, data_segs_in, data_segs_out;
+	uint64_t delivery_rate, busy_time, rwnd_limited, sndbuf_limited;
+	uint32_t delivered, delivered_ce;
+	uint64_t bytes_sent, bytes_retrans;
+	uint32_t dsack_dups, reord_seen, rcv_ooopack, snd_wnd;
+};
 
 #define SLUICE_MSG_OOB 1u  /* the last byte is urgent */
 #define SLUICE_MSG_MORE 2u /* more follows at once: a partial last segment may wait */
@@ -207,6 +251,26 @@ SLUICE_API int sluice_close(struct sluice_stack *st, sluice_conn_t c);
 /** RST now, queued data dropped. `closed` follows. After a close too: what it still waits for (a
  * peer that does not read) is given up. -EBADF once it is gone; -EALREADY for a second abort. */
 SLUICE_API int sluice_abort(struct sluice_stack *st, sluice_conn_t c);
+
+/** Which connections: 0 in ports, prefix lengths fits all; prefixes are of the v4-mapped form. */
+#define SLUICE_ANY_VRF UINT32_MAX
+struct sluice_conn_pattern {
+	size_t size;
+	uint32_t vrf; /* SLUICE_ANY_VRF: any */
+	struct sluice_addr local, remote;
+	uint8_t local_plen, remote_plen;  /* bits, 0..128 */
+	uint16_t local_port, remote_port; /* host order */
+	enum sluice_state min_state,
+	    max_state; /* of SYN_SENT..TIME_WAIT; listeners are left alone */
+};
+/**
+ * Administrative abort: all connections that fit are reset; their users hear disconnected with
+ * ECONNABORTED. Half-open and TIME_WAIT entries go too. Returns how many (tcp_admin_aborts), -EINVAL,
+ * -EXDEV from a squeue of another number, -ENOBUFS. A connection that is made, or
+ * moves, meanwhile may stay.
+ */
+SLUICE_API int64_t sluice_abort_matching(
+    struct sluice_stack *st, const struct sluice_conn_pattern *p);
 
 /* ---- data calls of the event API: on the squeue ---- */
 

@@ -161,6 +161,7 @@
 	X(tcp_in_no_conn, "segments for no connection and no listener") \
 	X(tcp_in_paws, "segments dropped by PAWS (RFC 7323)") \
 	X(tcp_in_no_ts, "segments without the negotiated timestamp, dropped (RFC 7323 3.2)") \
+	X(tcp_in_minttl, "segments dropped: TTL or hop limit below IP_MINTTL (RFC 5082)") \
 	X(tcp_in_syn_synchronized, "SYNs in a synchronized state (RFC 5961 section 4)") \
 	X(tcp_in_rst_inexact, "RSTs in the window but not at rcv_nxt (RFC 5961 section 3)") \
 	X(tcp_in_rst_ignored, "RSTs outside the window (RFC 5961 section 3), of no SYN of ours, or for TIME_WAIT (RFC 1337)") \
@@ -192,6 +193,7 @@
 	X(tcp_ports_exhausted, "connects refused: no ephemeral port left") \
 	X(tcp_fin_wait2_drop, "FIN_WAIT_2 connections dropped by the flush timer") \
 	X(tcp_aborts, "connections aborted by the application") \
+	X(tcp_admin_aborts, "connections ended by sluice_abort_matching") \
 	/* --- sockets --- */ \
 	X(sock_refused, "connections to a listening socket reset: sock.max is reached, or no memory") \
 	/* --- ctl --- */ \

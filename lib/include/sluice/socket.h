@@ -17,6 +17,7 @@
 
 #include <poll.h>
 #include <sys/epoll.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -57,8 +58,9 @@ SLUICE_API int sluice_so_getpeername(
 SLUICE_API sluice_conn_t sluice_so_conn(struct sluice_stack *st, int fd);
 
 /**
- * flags: MSG_OOB, MSG_MORE, MSG_DONTWAIT, MSG_NOSIGNAL (always so), MSG_EOR (ignored). Returns the
- * bytes taken: all of them when the call may block, but for a signal, time-out or error in between.
+ * flags: MSG_OOB, MSG_MORE, MSG_DONTWAIT, MSG_ZEROCOPY (with SO_ZEROCOPY: the memory is the stack's
+ * until recvmsg(MSG_ERRQUEUE) reports the call; tunable sock.zerocopy), MSG_NOSIGNAL (always so),
+ * MSG_EOR and others are ignored. Returns the bytes taken: all of them when the call may block, but for a signal, time-out or error in between.
  * -EAGAIN, -EPIPE, -ENOTCONN, -ECONNRESET and what else ended the connection, -ENOBUFS. Bytes of one
  * call stay together up to what the send buffer takes at once.
  */
@@ -68,13 +70,20 @@ SLUICE_API ssize_t sluice_so_sendmsg(
     struct sluice_stack *st, int fd, const struct msghdr *msg, int flags);
 /**
  * flags: MSG_PEEK, MSG_WAITALL, MSG_TRUNC (the bytes are dropped, not copied), MSG_DONTWAIT, MSG_OOB
- * (the urgent byte). 0 is the end of the stream. -EAGAIN, -ENOTCONN, what ended the connection once,
+ * (the urgent byte), MSG_ERRQUEUE (recvmsg: ranges of MSG_ZEROCOPY calls, as Linux reports them). 0 is the end of the stream. -EAGAIN, -ENOTCONN, what ended the connection once,
  * -EINVAL (MSG_OOB with no urgent byte, or SO_OOBINLINE).
  */
 SLUICE_API ssize_t sluice_so_recv(
     struct sluice_stack *st, int fd, void *buf, size_t len, int flags);
 SLUICE_API ssize_t sluice_so_recvmsg(
     struct sluice_stack *st, int fd, struct msghdr *msg, int flags);
+/**
+ * From a file of the kernel, at *offset (which moves), or at its own position when offset is NULL.
+ * Returns the bytes taken, 0 at the end of the file; -EBADF, -EINVAL (offset, a file without
+ * positions), -EAGAIN and what sluice_so_send and pread(2) give.
+ */
+SLUICE_API ssize_t sluice_so_sendfile(
+    struct sluice_stack *st, int out, int in_kernel_fd, off_t *offset, size_t count);
 
 /** -ENOTCONN, -EINVAL. */
 SLUICE_API int sluice_so_shutdown(struct sluice_stack *st, int fd, int how);
@@ -85,21 +94,25 @@ SLUICE_API int sluice_so_shutdown(struct sluice_stack *st, int fd, int how);
  */
 SLUICE_API int sluice_so_close(struct sluice_stack *st, int fd);
 
-/** Options of sluice_getsockopt, and the socket's own: SO_ERROR, SO_RCVTIMEO, SO_SNDTIMEO,
- * SO_RCVLOWAT. */
+/** doc/options.md lists them. -ENOPROTOOPT, -EINVAL (length, value), -EDOM (time), -EFAULT. */
 SLUICE_API int sluice_so_getsockopt(
     struct sluice_stack *st, int fd, int level, int name, void *val, socklen_t *len);
 SLUICE_API int sluice_so_setsockopt(
     struct sluice_stack *st, int fd, int level, int name, const void *val, socklen_t len);
 /** F_GETFL and F_SETFL, of which O_NONBLOCK counts. Else -EINVAL. */
 SLUICE_API int sluice_so_fcntl(struct sluice_stack *st, int fd, int cmd, int arg);
-/** FIONREAD, FIONBIO, FIOASYNC (taken and ignored), SIOCATMARK, SIOCOUTQ, SIOCOUTQNSD: *arg is an
- * int. Else -ENOTTY. */
-SLUICE_API int sluice_so_ioctl(struct sluice_stack *st, int fd, unsigned long request, int *arg);
+/** FIONREAD, FIONBIO, FIOASYNC (taken and ignored), SIOCATMARK, SIOCOUTQ, SIOCOUTQNSD: arg is an
+ * int. SIOCGIFCONF (struct ifconf), SIOCGIF{NAME, INDEX, ADDR, DSTADDR, NETMASK, BRDADDR, FLAGS, MTU,
+ * METRIC, HWADDR} (struct ifreq) of the stack's interfaces. Else -ENOTTY. */
+SLUICE_API int sluice_so_ioctl(struct sluice_stack *st, int fd, unsigned long request, void *arg);
 
 /** As poll(2), over descriptors of the stack; timeout in ms, -1 for ever. Of an epoll instance it
  * says whether epoll_wait would report something; that becoming true does not end a wait. */
 SLUICE_API int sluice_so_poll(struct sluice_stack *st, struct pollfd *fds, nfds_t n, int timeout);
+
+/** As select(2), over descriptors of the stack below FD_SETSIZE; *timeout becomes what is left of it. */
+SLUICE_API int sluice_so_select(struct sluice_stack *st, int nfds, fd_set *in, fd_set *out,
+    fd_set *ex, struct timeval *timeout);
 
 /** An epoll instance: a descriptor of its own kind, only for the three calls below and close. */
 SLUICE_API int sluice_so_epoll_create(struct sluice_stack *st);

@@ -87,6 +87,7 @@
 	X(tcp_rec_max, "tcp.rec_max", S, "records", 64, 16777216, 262144, "transmission records per squeue") \
 	/* --- sockets --- */ \
 	X(sock_max, "sock.max", S, "sockets", 0, 1048576, 65536, "sockets of the stack, closing ones and those not yet accepted included") \
+	X(sock_zerocopy, "sock.zerocopy", R, "bool", 0, 1, 0, "MSG_ZEROCOPY hands the caller's memory to ports by its virtual address; 0: copies it and says so") \
 	X(sock_epolls, "sock.epolls", S, "instances", 0, 65536, 1024, "epoll instances of the stack; a poll that waits is one")
 /* clang-format on */
 

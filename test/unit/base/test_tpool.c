@@ -37,7 +37,7 @@ struct obj {
 	uint8_t body[100];
 };
 
-#define MAX (3 * SL_TPOOL_CHUNK)
+#define MAX (2 * SL_TPOOL_CHUNK + 77)
 
 static void against_a_model(void **state)
 {

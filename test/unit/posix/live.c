@@ -41,7 +41,7 @@ static void configure(struct live *l, unsigned int i)
 	assert_int_equal(sluice_txn_commit(t, NULL), 0);
 }
 
-void live_start(struct live *l, unsigned int nsq)
+void live_make(struct live *l, unsigned int nsq, unsigned int sockets, unsigned int buf)
 {
 	struct sluice_wire_params wp = {.size = sizeof(wp),
 	    .nqueues = {(uint16_t)nsq, (uint16_t)nsq},
@@ -53,7 +53,8 @@ void live_start(struct live *l, unsigned int nsq)
 
 	memset(l, 0, sizeof(*l));
 	sluice_tunables_default(&tun);
-	tun.tcp_rcvbuf = tun.tcp_sndbuf = 65536;
+	tun.tcp_rcvbuf = tun.tcp_sndbuf = buf != 0 ? buf : 65536;
+	tun.sock_max = sockets;
 	for (int i = 0; i < 2; i++)
 		wp.pool[i] = l->pool[i] = tp_create(2048, 0);
 	assert_int_equal(sluice_wire_create(&wp, end), 0);
@@ -70,6 +71,11 @@ void live_start(struct live *l, unsigned int nsq)
 		assert_int_equal(sluice_port_add(l->st[i], end[i]), 0);
 		configure(l, i);
 	}
+}
+
+void live_start(struct live *l, unsigned int nsq)
+{
+	live_make(l, nsq, 512, 0);
 	for (unsigned int i = 0; i < 2; i++) {
 		for (unsigned int k = 0; k < nsq; k++) {
 			args[i][k] = (struct loop_arg){l, sluice_squeue(l->st[i], k)};
@@ -86,9 +92,12 @@ static void quiet(struct live *l)
 	struct sluice_counters c;
 
 	for (unsigned int i = 0; i < 2; i++) {
+		unsigned int ms = 0;
+
 		do {
 			nanosleep(&ts, NULL);
 			sluice_counters_sum(l->st[i], &c);
+			assert_true(ms++ < 10000); /* a test that failed has left some */
 		} while (c.tcp_curr_estab != 0);
 	}
 }
@@ -102,6 +111,11 @@ void live_stop(struct live *l)
 	for (unsigned int i = 0; i < 2; i++)
 		for (unsigned int k = 0; k < nsq; k++)
 			pthread_join(l->loop[i][k], NULL);
+	live_unmake(l);
+}
+
+void live_unmake(struct live *l)
+{
 	for (unsigned int i = 0; i < 2; i++) {
 		struct sluice_leaks leaks = {.size = sizeof(leaks)};
 

@@ -19,6 +19,10 @@ struct live {
 	volatile int stop;
 };
 
+void live_make(struct live *l, unsigned int nsq, unsigned int sockets, unsigned int buf);
+/** Nobody polls any more: ends the stacks; nothing may be left. */
+void live_unmake(struct live *l);
+/** live_make, and threads that poll. */
 void live_start(struct live *l, unsigned int nsq);
 /** Waits until all connections have ended, then destroys both; asserts that nothing is left. */
 void live_stop(struct live *l);
