@@ -6,8 +6,8 @@
 #   clang   clang as users build it, warnings are errors: library and programs, compiled only
 #   tsan    clang with the thread sanitizer: suite tsan
 #   fuzz    with --long: clang, libFuzzer, sanitizers: each fuzz target for SLUICE_FUZZ_SECONDS (120)
-# Gcc, asan and clang are compiled first, then all tests run at the same time, each build's in its own order: the system tests, one
-# after another in a build, leave most of a core idle. What a build's tests say is printed when they have ended.
+# Gcc, asan and clang are compiled first, then all tests run at the same time, each build's in its own order: the system
+# tests, one after another in a build, leave most of a core idle. What a build's tests say is printed when they have ended.
 # The last line is "N passed, M failed", summed over the builds; exit status 1 when anything failed.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -217,7 +217,7 @@ short_connections() {
 
 # The listener is gone at once, the transfer goes on to its end, and the program ends with it.
 drain() {
-	start_in "$cli" "$tmp" curl curl -gsf --limit-rate "$((mib * 1048576 / 6))" -o "$tmp/slow" "http://$ours4/big"
+	start_in "$cli" "$tmp" curl curl -gsf --limit-rate "$((mib * 1048576 / 10))" -o "$tmp/slow" "http://$ours4/big"
 	local curl=$started lines
 	wait_until 15 test -s "$tmp/slow" || die "the slow client gets nothing"
 	lines=$(wc -l <"$tmp/proxy.log")

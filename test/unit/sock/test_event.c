@@ -225,7 +225,7 @@ static void establish(struct world *w)
 
 static void finish(struct world *w)
 {
-	duo_run(&w->d, SLUICE_SEC(400));
+	duo_run(&w->d, SLUICE_SEC(130)); /* TIME_WAIT, FIN_WAIT_2 */
 	assert_int_equal(duo_stop(&w->d), 0);
 	free(w);
 }
@@ -721,7 +721,7 @@ static void stands_without_a_route(void **state)
 		assert_true(duo_until(&w->d, &w->s.up, SLUICE_SEC(3)));
 		assert_int_equal(sluice_accept(w->s.st, w->l.c, w->s.c), 0);
 		route(w, "198.51.100.0/24", NULL);
-		duo_run(&w->d, SLUICE_SEC(100)); /* nothing waits: no time begins */
+		duo_run(&w->d, SLUICE_SEC(70)); /* nothing waits: no time begins */
 		put(&w->c, "is there a way?");
 		duo_run(&w->d, SLUICE_SEC(50));
 		assert_false(w->c.gone);
