@@ -42,6 +42,7 @@ started=
 start_in() {
 	local ns=$1 dir=$2 name=$3
 	shift 3
+	: >"$dir/$name.log" # at once: what an earlier one of this name said is not this one's
 	ip netns exec "$ns" "$@" >"$dir/$name.log" 2>&1 9>&- &
 	started=$!
 	echo "$started" >"$dir/$name.pid"

@@ -52,8 +52,8 @@ cleanup() {
 		kill -KILL "$pid" 2>/dev/null || true
 		wait "$pid" 2>/dev/null || true
 	done
-	ns_kill "$prefix" "${programs[@]}"
-	ns_delete "$prefix"
+	ns_kill "$prefix-" "${programs[@]}"
+	ns_delete "$prefix-"
 	rm -rf "/run/dpdk/$prefix"
 	[ -z "$tmp" ] || rm -rf "$tmp"
 }
@@ -65,8 +65,8 @@ remove_orphans() {
 		owner=${ns##*/"$family"-}
 		owner=${owner%-*}
 		[ ! -d "/proc/$owner" ] || continue
-		ns_kill "$family-$owner" "${programs[@]}"
-		ns_delete "$family-$owner"
+		ns_kill "$family-$owner-" "${programs[@]}"
+		ns_delete "$family-$owner-"
 		rm -rf "/run/dpdk/$family-$owner"
 	done
 }

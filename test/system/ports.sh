@@ -142,7 +142,7 @@ run_tap() {
 	srv_pid=$started
 	wait_until 15 tap_ready || die "no TAP device"
 	kernel_client "$srv_pid" "$srv"
-	ns_delete "$prefix"
+	ns_delete "$prefix-"
 }
 
 # veth VDEV QUEUES [PORT]: over a veth of so many queues; the kernel's end computes checksums and cuts segments itself.
@@ -163,7 +163,7 @@ veth() {
 	srv_pid=$started
 	await server "$srv_pid" 20 "  "
 	kernel_client "$srv_pid" "$cli"
-	ns_delete "$prefix"
+	ns_delete "$prefix-"
 }
 
 # One queue: net_af_xdp counts the combined channels of a device, of which a veth has none however many queues it has.

@@ -50,12 +50,12 @@ one() {
 	error=$(sed -n 's/^error //p' "$tmp/xfer.log")
 	grep -qxE "$errors" <<<"${error:-none}" || die "$how $dir: error ${error:-none}, expected $errors"
 	echo "$link: peer $how while sluice ${dir}s: ${error:-end of stream}, nothing left"
-	ns_delete "$prefix"
+	ns_delete "$prefix-"
 }
 
 dev=sl1
 [ "$link" != tap ] || dev=slt0
-ns_delete "$prefix"
+ns_delete "$prefix-"
 # A killed process with unread data resets; a killed sender whose data was all sent may also end the stream in order.
 one killed send 'ECONNRESET|EPIPE'
 one killed recv 'ECONNRESET|none'
