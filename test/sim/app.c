@@ -88,7 +88,7 @@ static void do_close(struct sim_end *e, bool abortive)
 	if (e->closing || e->closed || e->c == 0)
 		return;
 	if (abortive || e->linger == 0 || !e->eof || !e->up ||
-	    (!e->ended && sluice_readable(e->st, e->c) > 0)) {
+	    (!e->ended && sluice_readable(e->st, e->c) != 0)) { /* less: it moves, nobody can say */
 		/* What has not been read, or may still come, is lost. */
 		if (abortive || e->linger == 0 || !e->up || e->rcv_shut ||
 		    e->received < e->peer->to_send)
