@@ -36,6 +36,11 @@ int app_eal_init(struct app_args *a);
 
 /** Set by SIGINT and SIGTERM. */
 extern volatile int app_stop;
+/** Set it in one thread while others run on it. */
+static inline void app_end(void)
+{
+	__atomic_store_n(&app_stop, 1, __ATOMIC_RELEASE);
+}
 /** Install the handlers that set app_stop; the second signal kills. */
 void app_signals(void);
 

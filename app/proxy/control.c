@@ -380,7 +380,7 @@ static void end_now(struct program *g)
 	call_all(g, OP_STOP, 0, 0);
 	for (unsigned int i = 0; i < 1000 && SHARED_GET(g->proxy.open) > 0; i++)
 		nanosleep(&ms, NULL);
-	app_stop = 1;
+	app_end();
 }
 
 void *control(void *arg)
@@ -393,13 +393,13 @@ void *control(void *arg)
 	control_signals(&set);
 	g->rc = load_config(g);
 	if (g->rc != 0) {
-		app_stop = 1;
+		app_end();
 		return NULL;
 	}
 	g->serves = true;
 	printf("sluice-proxy: ready\n");
 	fflush(stdout);
-	while (!app_stop) {
+	while (__atomic_load_n(&app_stop, __ATOMIC_ACQUIRE) == 0) {
 		int sig = sigtimedwait(&set, NULL, &period);
 
 		if (sig == SIGHUP)

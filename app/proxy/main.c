@@ -210,7 +210,7 @@ static int run_squeue(void *arg)
 
 	sluice_squeue_release(sq);
 	if (rc < 0)
-		app_stop = 1;
+		app_end();
 	return rc;
 }
 
@@ -230,7 +230,7 @@ static int run_all(struct program *g)
 		rc = rc < 0 ? rc : one;
 	}
 	control_ends(g);
-	app_stop = 1;
+	app_end();
 	pthread_join(thread, NULL);
 	return rc < 0 ? rc : g->rc;
 }
