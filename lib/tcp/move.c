@@ -534,6 +534,7 @@ static void come_home(struct sluice_squeue *sq, struct sl_transit *tr)
 {
 	struct sl_conn *c = tr->conn;
 	struct sluice_squeue *was = sq->stack->sq[(c->door->away & ~SL_AWAY_HELD) - 1];
+	unsigned int to = tr->want;
 
 	seat_give(was);
 	drop_trace(sq, was, tr);
@@ -541,14 +542,15 @@ static void come_home(struct sluice_squeue *sq, struct sl_transit *tr)
 		end_at_home(sq, tr);
 		return;
 	}
-	if (tr->want != sq->id && seat_take(sq->stack->sq[tr->want])) {
+	if (to != sq->id && seat_take(sq->stack->sq[to])) {
 		if (tr->home_fwd != 0)
-			fwd_at(sl_tcp_of(sq), tr->home_fwd)->to = tr->want;
-		post(sq, sq->stack->sq[tr->want], tr, ARRIVE);
-		sl_mail_to(sq, c->door, tr->want);
+			fwd_at(sl_tcp_of(sq), tr->home_fwd)->to = to;
+		/* From here on `tr` is the next owner's. */
+		post(sq, sq->stack->sq[to], tr, ARRIVE);
+		sl_mail_to(sq, c->door, to);
 		return;
 	}
-	if (tr->want != sq->id)
+	if (to != sq->id)
 		SL_COUNT(sq, sq_moves_refused);
 	attach(sq, c);
 	sl_mail_to(sq, c->door, sq->id);
