@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 
-PROGRAM, RUNS, SECONDS = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+PROGRAM, RUNS, SECONDS, SOCKETS = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
 
 RR = ["--engine", "rr", "--size", "64"]
 STREAM = ["--engine", "stream", "--connections", "1"]
@@ -57,6 +57,41 @@ def row(name, field, scale, unit, options, only, lcores):
     print(f"| {name} | {where} | {text} | {text2} | {ours / theirs:.1f} |", flush=True)
 
 
+# As bench_sockets names them, and whether a larger value is the better one.
+CALLS = [
+    ("call idle", "synchronous call (`getsockopt`), idle squeue", False),
+    ("call busy", "the same, squeue saturated by a stream", False),
+    ("send 1", "`sendmsg` of 64 B, 1 thread", True),
+    ("send 4", "`sendmsg` of 64 B, 4 threads", True),
+]
+
+
+def sockets():
+    """Calls of control threads: sluice and the kernel in each run, one row per measurement."""
+    got = {}
+    for _ in range(RUNS):
+        for stack in ("sluice", "kernel"):
+            words = [SOCKETS, str(round(float(SECONDS) * 1000)), stack]
+            done = subprocess.run(words, stdout=subprocess.PIPE, check=True)
+            for line in done.stdout.decode().splitlines():
+                name, stack, value, unit = line.split("\t")
+                got.setdefault((name, stack), []).append((float(value), unit))
+    print("\n| control threads | sluice | kernel | ratio |\n|---|---|---|---|")
+    medians = {}
+    for name, text, larger in CALLS:
+        cells = []
+        for stack in ("sluice", "kernel"):
+            values = [v for v, _ in got[name, stack]]
+            medians[name, stack] = statistics.median(values)
+            low, mid, high = (f"{float(f'{v:.3g}'):g}" for v in (min(values), medians[name, stack], max(values)))
+            cells.append(f"{mid} {got[name, stack][0][1]} ({low} to {high})")
+        ratio = medians[name, "sluice"] / medians[name, "kernel"]
+        print(f"| {text} | {cells[0]} | {cells[1]} | {ratio if larger else 1 / ratio:.2f} |", flush=True)
+    print("\nOf its rate with 1 thread, 4 threads together reach "
+          f"{medians['send 4', 'sluice'] / medians['send 1', 'sluice']:.2f} on sluice, "
+          f"{medians['send 4', 'kernel'] / medians['send 1', 'kernel']:.2f} on the kernel.")
+
+
 def machine():
     """The processor's name, its number of cores, the kernel, and how busy others keep it."""
     cpu = platform.processor()
@@ -78,3 +113,4 @@ idle = run("0", ["--engine", "idle", "--connections", "100000", "--duration", "1
                  "10.0.0.11-10.0.0.14"])
 print(f"\nAn idle connection takes {idle['bytes_per_connection']} bytes of the stack's memory, all "
       "tables included (100,000 open; without mbufs, of which it holds none).")
+sockets()

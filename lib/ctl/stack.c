@@ -184,6 +184,7 @@ static void free_stack(struct sluice_stack *st, struct sluice_leaks *leaks)
 	for (unsigned int i = 0; i < st->nsq; i++)
 		sl_squeue_destroy(st->sq[i], &local.calls);
 	local.sockets = sl_posix_destroy(st);
+	sl_stash_drop_all(st);
 	if (st->tcp_master != NULL)
 		sl_tcp_master_destroy(st);
 	sl_ctl_destroy(st);

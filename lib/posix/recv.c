@@ -134,8 +134,8 @@ static bool step(struct place *p)
 	return p->m != NULL;
 }
 
-/* The head mbuf is read: it goes, and the rest of its chain stands for the chain. */
-static void drop_head(struct sl_so *so)
+/* The head mbuf is read: it leaves the queue, and the rest of its chain stands for the chain. */
+static struct rte_mbuf *pop_head(struct sl_so *so)
 {
 	struct rte_mbuf *m = so->rx_head, *rest = m->next, *next = sl_pkt_next(m);
 
@@ -152,12 +152,17 @@ static void drop_head(struct sl_so *so)
 	atomic_fetch_sub_explicit(&so->rx_charge, m->buf_len, memory_order_relaxed);
 	m->next = NULL;
 	m->nb_segs = 1;
-	rte_pktmbuf_free_seg(m);
+	return m;
 }
+
+#define FREE_BULK \
+	32 /* a thread outside of the EAL has no cache of the pool: it gives back many at once */
 
 /* n bytes are read. */
 static void advance(struct sl_so *so, uint64_t n)
 {
+	struct rte_mbuf *read[FREE_BULK];
+	unsigned int nread = 0;
 	uint64_t left = n;
 
 	while (left > 0) {
@@ -168,8 +173,14 @@ static void advance(struct sl_so *so, uint64_t n)
 			break;
 		}
 		left -= have;
-		drop_head(so);
+		read[nread++] = pop_head(so);
+		if (nread == FREE_BULK) {
+			rte_pktmbuf_free_bulk(read, nread);
+			nread = 0;
+		}
 	}
+	if (nread > 0)
+		rte_pktmbuf_free_bulk(read, nread);
 	atomic_fetch_add_explicit(&so->rx_read, n, memory_order_release);
 	atomic_thread_fence(memory_order_seq_cst);
 	if (SL_UNLIKELY(sl_so_state(so) & SL_SO_FLOW) && queue_low(so) &&

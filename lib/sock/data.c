@@ -86,6 +86,22 @@ static inline int send_state(const struct sl_door *d)
 
 /* ---- append, on the squeue ---- */
 
+/* A small piece goes into the last buffer of the queue, where it fits: many of them in a segment cost
+ * one copy and one buffer, and none until the peer has acknowledged them. */
+static bool absorb(struct sluice_squeue *sq, struct sl_conn *c, struct rte_mbuf *m, uint32_t flags)
+{
+	if (m->next != NULL || c->sndq_tail == NULL || (flags & (SLUICE_MSG_OOB | SL_MSG_ZC)) != 0)
+		return false;
+	(void)sl_sendq_absorb(sq, c, &m);
+	if (m != NULL)
+		return false;
+	if (flags & SLUICE_MSG_MORE)
+		c->flags |= SL_C_MSG_MORE;
+	else
+		c->flags &= ~SL_C_MSG_MORE;
+	return true;
+}
+
 void sl_sock_append(struct sluice_squeue *sq, struct sl_conn *c, struct rte_mbuf *m, uint32_t flags)
 {
 	uint32_t len = m->pkt_len;
@@ -104,7 +120,8 @@ void sl_sock_append(struct sluice_squeue *sq, struct sl_conn *c, struct rte_mbuf
 		SL_COUNT(sq, tcp_send_after_end);
 		return;
 	}
-	sl_sendq_append(sq, c, m, len, flags);
+	if (SL_LIKELY(len > sq->tun.tcp_copy_below) || !absorb(sq, c, m, flags))
+		sl_sendq_append(sq, c, m, len, flags);
 	sl_output_schedule(sq, c);
 }
 
@@ -141,6 +158,19 @@ static void refuse(struct sluice_stack *st, sluice_conn_t h, const struct target
 		(void)sl_ring(st, h, SL_BELL_ROOM);
 }
 
+/* There is room for the chain. */
+static inline int give(struct sluice_stack *st, sluice_conn_t h, const struct target *t,
+    struct rte_mbuf *m, unsigned int flags)
+{
+	/* Per connection sends keep one order: not past what others have sent before. */
+	if (t->c == NULL || sl_door_has_chains(t->d))
+		return sl_chain_push(st, h, m, m->pkt_len, flags);
+	sl_sendq_take_credit(t->sq, t->c, m->pkt_len);
+	sl_sock_append(t->sq, t->c, m, flags);
+	check_full(t->sq, t->c);
+	return 0;
+}
+
 /* `t` has been found and may send. */
 static int send_chain(struct sluice_stack *st, sluice_conn_t h, const struct target *t,
     struct rte_mbuf *m, unsigned int flags)
@@ -155,13 +185,7 @@ static int send_chain(struct sluice_stack *st, sluice_conn_t h, const struct tar
 		refuse(st, h, t);
 		return -EAGAIN;
 	}
-	/* Per connection sends keep one order: not past what others have sent before. */
-	if (t->c == NULL || sl_door_has_chains(d))
-		return sl_chain_push(st, h, m, m->pkt_len, flags);
-	sl_sendq_take_credit(t->sq, t->c, m->pkt_len);
-	sl_sock_append(t->sq, t->c, m, flags);
-	check_full(t->sq, t->c);
-	return 0;
+	return give(st, h, t, m, flags);
 }
 
 /* What the caller says must not look like our own flag: `closed` would wait for a zcopy_notify that
@@ -195,32 +219,18 @@ ssize_t sluice_sendable(struct sluice_stack *st, sluice_conn_t h)
 	return have < limit ? limit - have : 0;
 }
 
-ssize_t sluice_send_copy(
-    struct sluice_stack *st, sluice_conn_t h, const void *data, size_t len, unsigned int flags)
+/* A chain with the first bytes of `data`, of all `len` if there are buffers; NULL without any. */
+static struct rte_mbuf *copied(
+    struct sluice_stack *st, const struct target *t, const void *data, size_t len)
 {
-	ssize_t room = sluice_sendable(st, h);
-	struct rte_mbuf *head = NULL, *tail = NULL;
-	struct target t;
-	size_t done = 0;
-	int rc;
+	struct rte_mbuf *head = NULL, *tail = NULL, *m;
+	size_t done = 0, n;
 
-	if (room < 0 || len == 0)
-		return room < 0 ? room : 0;
-	if (room == 0) {
-		if (find(st, h, &t))
-			refuse(st, h, &t);
-		return -EAGAIN;
-	}
-	if (len > (size_t)room)
-		len = (size_t)room;
 	while (done < len) {
-		struct rte_mbuf *m = rte_pktmbuf_alloc(st->params.data_pool);
-		size_t n = len - done;
-
-		if (m == NULL)
+		m = t->c != NULL ? rte_pktmbuf_alloc(st->params.data_pool) : sl_stash_alloc(st);
+		if (SL_UNLIKELY(m == NULL))
 			break;
-		if (n > rte_pktmbuf_tailroom(m))
-			n = rte_pktmbuf_tailroom(m);
+		n = RTE_MIN(len - done, (size_t)rte_pktmbuf_tailroom(m));
 		memcpy(rte_pktmbuf_append(m, (uint16_t)n), (const char *)data + done, n);
 		done += n;
 		if (head == NULL) {
@@ -234,15 +244,40 @@ ssize_t sluice_send_copy(
 		if (head->nb_segs == UINT16_MAX)
 			break;
 	}
-	if (head == NULL)
+	return head;
+}
+
+ssize_t sluice_send_copy(
+    struct sluice_stack *st, sluice_conn_t h, const void *data, size_t len, unsigned int flags)
+{
+	struct rte_mbuf *head;
+	struct target t;
+	uint32_t have, limit;
+	int rc;
+
+	if (!find(st, h, &t))
+		return -EBADF;
+	rc = send_state(t.d);
+	if (rc < 0 || len == 0)
+		return rc;
+	have = held(t.d);
+	limit = atomic_load_explicit(&t.d->pub.sndbuf, memory_order_relaxed);
+	if (have >= limit) {
+		refuse(st, h, &t);
+		return -EAGAIN;
+	}
+	head = copied(st, &t, data, RTE_MIN(len, (size_t)(limit - have)));
+	if (SL_UNLIKELY(head == NULL))
 		return -ENOBUFS;
 	/* A part was taken: more follows, whatever the caller said. */
-	rc = sluice_send(st, h, head, done < len ? flags | SLUICE_MSG_MORE : flags);
-	if (rc < 0) {
+	flags = head->pkt_len < len ? flags | SLUICE_MSG_MORE : flags;
+	len = head->pkt_len;
+	rc = give(st, h, &t, head, flags & (SLUICE_MSG_OOB | SLUICE_MSG_MORE));
+	if (SL_UNLIKELY(rc < 0)) {
 		rte_pktmbuf_free(head);
 		return rc;
 	}
-	return (ssize_t)done;
+	return (ssize_t)len;
 }
 
 /* ---- external memory ---- */

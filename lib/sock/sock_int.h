@@ -54,6 +54,12 @@ struct sl_if_report {
  * are. -EXDEV as synchronous calls. */
 int sl_sock_interfaces(struct sluice_stack *st, struct sl_if_report *out, unsigned int n);
 
+/* stash.c */
+/** A buffer of the data pool, for a thread that is not on a squeue: from the thread's own stash. */
+struct rte_mbuf *sl_stash_alloc(struct sluice_stack *st);
+/** The stack ends: all that threads have in stash goes back to the pool. */
+void sl_stash_drop_all(struct sluice_stack *st);
+
 /** The connection's own options, made when first needed; NULL without memory. */
 struct sl_opt *sl_conn_opt(struct sl_conn *c);
 

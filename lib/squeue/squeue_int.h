@@ -299,6 +299,8 @@ struct sl_op_reg {
 	void *arg;
 };
 
+struct sl_stash;
+
 struct sluice_stack {
 	char name[32];
 	struct sluice_stack_params params;
@@ -328,6 +330,9 @@ struct sluice_stack {
 	void *tcp_master; /* lib/tcp: bind table, listener groups; under lock */
 	void *ctl;        /* lib/ctl */
 	void *posix;      /* lib/posix: sockets */
+	/* lib/sock/stash.c, under its lock: buffers that threads keep for sends; how many at most */
+	struct sl_stash *stashes;
+	uint32_t stashed;
 };
 
 #define SL_COUNT(sq, name) sl_ctr_add(&(sq)->ctr.name, 1)

@@ -11,11 +11,19 @@
  * rr: BURST connections, a request of 64 bytes under way on each; whoever receives answers with 64
  * bytes from within the upcall.
  *	insn_rr		a pass of each stack: BURST requests in and answers out, and the same back
+ * sockets: a thread outside of the EAL sends BURST messages of 64 bytes by a socket, and they leave.
+ *	insn_so_send	sluice_so_send of each message
+ *	insn_so_pass	the pass that takes and transmits them
+ *	insn_so_freed	the pass that receives the ACK of the last, and gives back what held them
  *
- * usage: insn stream|rr port|software BURST ROUNDS
+ * usage: insn stream|rr|sockets port|software BURST ROUNDS
  *	port		the wire makes and checks the checksums, as a NIC would
  *	software	the stacks do
  */
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +57,9 @@ void insn_send(struct rte_mbuf **m, unsigned int n);
 void insn_receive(void);
 void insn_idle(void);
 void insn_rr(void);
+void insn_so_send(unsigned int n);
+void insn_so_pass(void);
+void insn_so_freed(void);
 
 static void on_connected(void *arg, sluice_conn_t c, uint32_t connid)
 {
@@ -237,6 +248,82 @@ static void rr(unsigned int burst, unsigned int rounds)
 	settle(SLUICE_MS(20));
 }
 
+/* ---- sockets: the thread that calls takes turns with the one that polls ---- */
+
+static struct {
+	int fd;
+	unsigned int n; /* messages to send; 0: end */
+	sem_t turn, done;
+} caller;
+
+__attribute__((noinline)) void insn_so_send(unsigned int n)
+{
+	static const char bytes[SMALL];
+
+	for (unsigned int i = 0; i < n; i++)
+		MUST(sluice_so_send(st[0], caller.fd, bytes, sizeof(bytes), 0) == sizeof(bytes));
+}
+
+__attribute__((noinline)) void insn_so_pass(void)
+{
+	MUST(sluice_squeue_poll(sq[0], now, 0) > 0);
+}
+
+__attribute__((noinline)) void insn_so_freed(void)
+{
+	MUST(sluice_squeue_poll(sq[0], now, 0) > 0);
+}
+
+static void *call(void *arg)
+{
+	while (sem_wait(&caller.turn) == 0 && caller.n > 0) {
+		insn_so_send(caller.n);
+		sem_post(&caller.done);
+	}
+	return NULL;
+}
+
+static void sockets(unsigned int burst, unsigned int rounds)
+{
+	struct sluice_txn *txn;
+	pthread_t t;
+	int on = 1;
+
+	/* All leaves in one pass, and is acknowledged in one. */
+	MUST(sluice_txn_begin(st[1], &txn) == 0);
+	MUST(sluice_tunable_set(txn, "tcp.delack", 0) == 0);
+	MUST(sluice_txn_commit(txn, NULL) == 0);
+	caller.fd = sluice_so_socket(st[0], AF_INET, SOCK_STREAM, 0);
+	MUST(caller.fd >= 0);
+	MUST(sluice_so_connect(st[0], caller.fd, (const struct sockaddr *)&right, sizeof(right)) ==
+	     -EINPROGRESS);
+	settle(SLUICE_MS(20));
+	MUST(
+	    sluice_so_setsockopt(st[0], caller.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) == 0);
+	MUST(sem_init(&caller.turn, 0, 0) == 0 && sem_init(&caller.done, 0, 0) == 0);
+	MUST(pthread_create(&t, NULL, call, NULL) == 0);
+	for (unsigned int i = 0; i < rounds; i++) {
+		uint64_t before = received;
+
+		caller.n = burst;
+		sem_post(&caller.turn);
+		sem_wait(&caller.done);
+		now += 10000;
+		insn_so_pass();
+		now += 10000;
+		insn_receive();
+		now += 10000;
+		insn_so_freed();
+		settle(SLUICE_MS(1));
+		MUST(received == before + (uint64_t)burst * SMALL);
+	}
+	caller.n = 0;
+	sem_post(&caller.turn);
+	MUST(pthread_join(t, NULL) == 0);
+	MUST(sluice_so_close(st[0], caller.fd) == 0);
+	settle(SLUICE_MS(20));
+}
+
 static void start_eal(void)
 {
 	static char words[][16] = {"insn", "--no-huge", "--no-pci", "--no-shconf", "--no-telemetry",
@@ -256,7 +343,8 @@ int main(int argc, char **argv)
 	unsigned int rounds = argc == 5 ? (unsigned int)atoi(argv[4]) : 0;
 
 	if (burst == 0 || burst > BURST_MAX || rounds == 0) {
-		fprintf(stderr, "usage: insn stream|rr port|software BURST ROUNDS (burst <= %u)\n",
+		fprintf(stderr,
+		    "usage: insn stream|rr|sockets port|software BURST ROUNDS (burst <= %u)\n",
 		    BURST_MAX);
 		return 2;
 	}
@@ -266,6 +354,8 @@ int main(int argc, char **argv)
 			    : 0);
 	if (strcmp(argv[1], "rr") == 0)
 		rr(burst, rounds);
+	else if (strcmp(argv[1], "sockets") == 0)
+		sockets(burst, rounds);
 	else
 		stream(burst, rounds);
 	for (unsigned int i = 0; i < 2; i++) {

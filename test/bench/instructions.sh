@@ -47,11 +47,16 @@ count()
 		n=$(count insn_rr rr software $burst)
 		echo "rr $burst $((n / burst))"
 	done
+	for what in send pass freed; do
+		n=$(count insn_so_$what sockets port 32)
+		echo "socket-$what 32 $((n / 32))"
+	done
 	echo "idle 1 $(count insn_idle stream port 1)"
 } >"$tmp/new"
 
 echo "instructions: of a segment of 1448 bytes (checksums by the port, or in software); of an exchange of 64 bytes each"
-echo "way, both stacks and the calls of both users together (checksums in software); of a pass without work"
+echo "way, both stacks and the calls of both users together (checksums in software); of a message of 64 bytes that a"
+echo "thread sends by a socket: its call, the pass that takes it, the one that frees it; of a pass without work"
 awk 'NR == FNR { if ($1 !~ /^#/) old[$1 " " $2] = $3; next }
 	{ o = old[$1 " " $2]
 	  name = $1 == "idle" ? "pass without work" : $1 == "rr" ? $1 ", connections " $2 : $1 ", burst of " $2

@@ -88,6 +88,7 @@
 	/* --- sockets --- */ \
 	X(sock_max, "sock.max", S, "sockets", 0, 1048576, 65536, "sockets of the stack, closing ones and those not yet accepted included") \
 	X(sock_zerocopy, "sock.zerocopy", R, "bool", 0, 1, 0, "MSG_ZEROCOPY hands the caller's memory to ports by its virtual address; 0: copies it and says so") \
+	X(sock_stash, "sock.stash", S, "mbufs", 0, 512, 32, "data mbufs that a thread outside of the EAL keeps for its sends; all threads together an eighth of the pool at most") \
 	X(sock_epolls, "sock.epolls", S, "instances", 0, 65536, 1024, "epoll instances of the stack; a poll that waits is one")
 /* clang-format on */
 
