@@ -13,7 +13,6 @@
 #include <rte_lcore.h>
 
 #define OPEN_LIMIT SLUICE_SEC(30)
-#define DRAIN_LIMIT SLUICE_SEC(30)
 #define CLOSE_LIMIT SLUICE_SEC(10)
 #define DRAIN_LEAST SLUICE_MS(200)
 #define CHECK_EVERY SLUICE_MS(1)
@@ -280,8 +279,9 @@ static void check_drain(struct run *r, uint64_t now)
 {
 	if (now - r->phase_start >= DRAIN_LEAST && LEVEL(r, NULL, shown_idle) == all_shards(r)) {
 		set_phase(r, PH_CLOSE, now);
-	} else if (now - r->phase_start > DRAIN_LIMIT) {
-		app_err("requests were not answered within 30 s");
+	} else if (now - r->phase_start > r->cfg->drain) {
+		app_err("requests were not answered within %.1f s",
+		    (double)r->cfg->drain / SLUICE_SEC(1));
 		r->failed = true;
 		set_phase(r, PH_CLOSE, now);
 	}

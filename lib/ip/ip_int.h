@@ -188,6 +188,10 @@ uint32_t sl_flow_caps(const struct sluice_squeue *sq, const struct sl_flow *f, u
  * -ENETUNREACH, -EHOSTUNREACH.
  */
 int sl_flow_ready(struct sluice_squeue *sq, struct sl_flow *f, const struct sl_key *key);
+/** The port that the flow goes out of; SL_MAX_PORTS: none, it is delivered here. */
+unsigned int sl_flow_port(const struct sluice_squeue *sq, const struct sl_flow *f);
+/** Moves whenever routes, interfaces or addresses have: what flows keep is out of date then. */
+uint32_t sl_ip_generation(const struct sluice_squeue *sq);
 /** How many more data packets the flow's port takes in this pass. */
 unsigned int sl_flow_room(struct sluice_squeue *sq, const struct sl_flow *f);
 /**

@@ -201,6 +201,20 @@ int sl_flow_ready(struct sluice_squeue *sq, struct sl_flow *f, const struct sl_k
 	return sl_flow_room(sq, f) > 0 ? 0 : -EAGAIN;
 }
 
+unsigned int sl_flow_port(const struct sluice_squeue *sq, const struct sl_flow *f)
+{
+	const struct sl_cfg *c = &sq->ip->snap->cfg;
+
+	if (f->state == SL_FLOW_LOCAL || f->ifidx >= c->nifs || c->ifs[f->ifidx].port >= sq->nports)
+		return SL_MAX_PORTS;
+	return c->ifs[f->ifidx].port;
+}
+
+uint32_t sl_ip_generation(const struct sluice_squeue *sq)
+{
+	return sq->ip->generation;
+}
+
 unsigned int sl_flow_room(struct sluice_squeue *sq, const struct sl_flow *f)
 {
 	const struct sl_ip *ip = sq->ip;

@@ -6,7 +6,9 @@
  * new, and if neither goes, the ACK that is due.
  *
  * A connection that waits for something else (window, ACK, neighbour) is not in the list; whoever
- * brings that puts it back. One that could not go on for want of room or memory stays in the list.
+ * brings that puts it back. One that could not go on for want of room or memory is held in the list of
+ * its port, which is served first, and only as far as there is room: with many connections and a
+ * full port a pass costs what it sends, not what waits.
  */
 #include <errno.h>
 #include <string.h>
@@ -15,35 +17,70 @@
 
 #define TURN 16u /* segments of one connection in one turn */
 
-/* ---- the list ---- */
+/* ---- the lists ---- */
+
+static void put_last(struct sl_outq *q, struct sl_conn *c)
+{
+	c->flags |= SL_C_ON_OUTPUT;
+	c->out_next = NULL;
+	c->out_pprev = q->tail;
+	*q->tail = c;
+	q->tail = &c->out_next;
+}
+
+/* The first of a list that is not empty. */
+static inline struct sl_conn *pop(struct sl_outq *q)
+{
+	struct sl_conn *c = q->head;
+
+	q->head = c->out_next;
+	if (c->out_next != NULL)
+		c->out_next->out_pprev = &q->head;
+	else
+		q->tail = &q->head;
+	c->flags &= ~SL_C_ON_OUTPUT;
+	return c;
+}
+
+/* What cannot be sent now stands apart, so that a pass does not walk all of it to learn that its
+ * port is still full. */
+static void hold(struct sluice_squeue *sq, struct sl_conn *c)
+{
+	struct sl_tcp *t = sl_tcp_of(sq);
+	unsigned int port = sl_flow_port(sq, &c->flow);
+
+	put_last(&t->held[port], c);
+	t->held_mask |= UINT64_C(1) << port;
+}
+
+/* Routes have changed: they may have another port now. */
+static void release_held(struct sl_tcp *t)
+{
+	for (unsigned int p = 0; p <= SL_MAX_PORTS; p++) {
+		struct sl_outq *q = &t->held[p];
+
+		if (q->head == NULL)
+			continue;
+		*t->out.tail = q->head;
+		q->head->out_pprev = t->out.tail;
+		t->out.tail = q->tail;
+		q->head = NULL;
+		q->tail = &q->head;
+	}
+	t->held_mask = 0;
+}
+
+void sl_output_init(struct sl_tcp *t)
+{
+	t->out.tail = &t->out.head;
+	for (unsigned int p = 0; p <= SL_MAX_PORTS; p++)
+		t->held[p].tail = &t->held[p].head;
+}
 
 void sl_output_schedule(struct sluice_squeue *sq, struct sl_conn *c)
 {
-	struct sl_tcp *t = sl_tcp_of(sq);
-
-	if (c->flags & SL_C_ON_OUTPUT)
-		return;
-	c->flags |= SL_C_ON_OUTPUT;
-	c->out_next = NULL;
-	c->out_pprev = t->out_tail;
-	*t->out_tail = c;
-	t->out_tail = &c->out_next;
-	t->out_count++;
-}
-
-/* The first of the list, which is not empty. */
-static inline struct sl_conn *pop(struct sl_tcp *t)
-{
-	struct sl_conn *c = t->out_head;
-
-	t->out_head = c->out_next;
-	if (c->out_next != NULL)
-		c->out_next->out_pprev = &t->out_head;
-	else
-		t->out_tail = &t->out_head;
-	t->out_count--;
-	c->flags &= ~SL_C_ON_OUTPUT;
-	return c;
+	if (!(c->flags & SL_C_ON_OUTPUT))
+		put_last(&sl_tcp_of(sq)->out, c);
 }
 
 void sl_output_unlist(struct sluice_squeue *sq, struct sl_conn *c)
@@ -54,16 +91,27 @@ void sl_output_unlist(struct sluice_squeue *sq, struct sl_conn *c)
 		return;
 	c->flags &= ~SL_C_ON_OUTPUT;
 	*c->out_pprev = c->out_next;
-	if (c->out_next != NULL)
+	if (c->out_next != NULL) {
 		c->out_next->out_pprev = c->out_pprev;
-	else
-		t->out_tail = c->out_pprev;
-	t->out_count--;
+		return;
+	}
+	if (t->out.tail == &c->out_next)
+		t->out.tail = c->out_pprev;
+	for (unsigned int p = 0; p <= SL_MAX_PORTS; p++)
+		if (t->held[p].tail == &c->out_next)
+			t->held[p].tail = c->out_pprev;
 }
 
 bool sl_output_pending(const struct sluice_squeue *sq)
 {
-	return sq->tcp->out_head != NULL;
+	const struct sl_tcp *t = sq->tcp;
+
+	if (t->out.head != NULL)
+		return true;
+	for (uint64_t m = t->held_mask; m != 0; m &= m - 1)
+		if (t->held[__builtin_ctzll(m)].head != NULL)
+			return true;
+	return false;
 }
 
 /* ---- headers ---- */
@@ -567,13 +615,45 @@ static enum served serve(
 	return SERVED_DONE;
 }
 
+/* Some of those that waited for room, in their order, until there is none again. */
+static void serve_held(struct sluice_squeue *sq, unsigned int budget, unsigned int *n)
+{
+	struct sl_tcp *t = sl_tcp_of(sq);
+
+	if (t->held_gen != sl_ip_generation(sq)) {
+		release_held(t);
+		return;
+	}
+	for (uint64_t m = t->held_mask; m != 0; m &= m - 1) {
+		unsigned int port = (unsigned int)__builtin_ctzll(m);
+		struct sl_outq *q = &t->held[port];
+		enum served s = SERVED_DONE;
+
+		while (q->head != NULL && s != SERVED_STUCK && *n < budget &&
+		       (port == SL_MAX_PORTS || sl_tx_room(sq, port) > 0)) {
+			struct sl_conn *c = pop(q);
+
+			s = serve(sq, c, RTE_MIN(TURN, budget - *n), n);
+			if (s == SERVED_STUCK)
+				hold(sq, c);
+			else if (s == SERVED_MORE)
+				sl_output_schedule(sq, c);
+			sl_conn_check(sq, c);
+		}
+		if (q->head == NULL)
+			t->held_mask &= ~(UINT64_C(1) << port);
+	}
+}
+
 unsigned int sl_tcp_output(struct sluice_squeue *sq, unsigned int budget)
 {
 	struct sl_tcp *t = sl_tcp_of(sq);
-	unsigned int n = 0, stuck = 0;
+	unsigned int n = 0;
 
-	while (t->out_head != NULL && stuck < t->out_count) {
-		unsigned int before = n;
+	if (SL_UNLIKELY(t->held_mask != 0))
+		serve_held(sq, budget, &n);
+	t->held_gen = sl_ip_generation(sq);
+	while (t->out.head != NULL) {
 		struct sl_conn *c;
 		enum served s;
 
@@ -581,12 +661,12 @@ unsigned int sl_tcp_output(struct sluice_squeue *sq, unsigned int budget)
 			SL_COUNT(sq, sq_budget_output);
 			break;
 		}
-		c = pop(t);
+		c = pop(&t->out);
 		s = serve(sq, c, RTE_MIN(TURN, budget - n), &n);
-		if (s != SERVED_DONE)
+		if (s == SERVED_STUCK)
+			hold(sq, c);
+		else if (s == SERVED_MORE)
 			sl_output_schedule(sq, c);
-		/* A full round without a segment: the ports are full or the pools are empty. */
-		stuck = s == SERVED_STUCK && n == before ? stuck + 1 : 0;
 		sl_conn_check(sq, c);
 	}
 	return n;

@@ -115,7 +115,7 @@ int sl_tcp_create(struct sluice_squeue *sq)
 		return rc;
 	}
 	t->tab.conns = &t->conns;
-	t->out_tail = &t->out_head;
+	sl_output_init(t);
 	t->half_tail = &t->half_head;
 	t->tw_tail = &t->tw_head;
 	t->tw_timer.kind = SL_TIMER_TW;

@@ -370,6 +370,11 @@ struct sl_fwd {
 	struct sl_transit *transit;
 };
 
+/** Connections by out_next, first come first served. */
+struct sl_outq {
+	struct sl_conn *head, **tail;
+};
+
 /** TCP of one squeue. */
 struct sl_tcp {
 	struct sluice_squeue *sq;
@@ -380,8 +385,12 @@ struct sl_tcp {
 	struct sl_conntab tab;
 	struct sl_group **listeners; /* this squeue's shards */
 	uint32_t nlisteners, cap_listeners;
-	struct sl_conn *out_head, **out_tail; /* output list */
-	uint32_t out_count;
+	struct sl_outq out; /* with something to send: the output list */
+	/* Those of the output list that their port has no room for, or a pool no buffer, by port;
+	 * the last: what is delivered here. held_mask: lists that may not be empty. */
+	struct sl_outq held[SL_MAX_PORTS + 1];
+	uint64_t held_mask;
+	uint32_t held_gen; /* of the routes that they stand there by */
 	/* Those that this input batch brought something: each segment at most one. */
 	struct sl_conn *touched[SL_BURST];
 	uint32_t ntouched;
@@ -752,6 +761,7 @@ int sl_sendq_attach(struct sluice_squeue *sq, struct sl_conn *c, struct rte_mbuf
 
 /* ==== output.c ==== */
 /** Put on the output list (idempotent). What is to be sent is decided when it is served. */
+void sl_output_init(struct sl_tcp *t);
 void sl_output_schedule(struct sluice_squeue *sq, struct sl_conn *c);
 void sl_output_unlist(struct sluice_squeue *sq, struct sl_conn *c);
 unsigned int sl_tcp_output(struct sluice_squeue *sq, unsigned int budget); /* hook of the squeue */

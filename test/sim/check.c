@@ -375,8 +375,9 @@ static void squeue_empty(struct sim *s, unsigned int stack, unsigned int q)
 	    stack, q, t->conns.inuse, t->halves.inuse, t->tws.inuse, t->recs.inuse - spare,
 	    t->fwds.inuse);
 	SIM_CHECK(s, SIM_CK_BASELINE,
-	    t->out_head == NULL && t->def_head == NULL && t->nlisteners == 0 && t->out_count == 0 &&
-		t->guests == NULL && t->late == NULL && t->tab.count == 0 && t->seats == 0,
+	    t->out.head == NULL && t->def_head == NULL && t->nlisteners == 0 &&
+		!sl_output_pending(sq) && t->guests == NULL && t->late == NULL &&
+		t->tab.count == 0 && t->seats == 0,
 	    "stack %u squeue %u: something stands in a list", stack, q);
 	SIM_CHECK(s, SIM_CK_BASELINE, sl_app_timers(sq) == 0, "stack %u squeue %u: %u timers",
 	    stack, q, sl_app_timers(sq));

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# capture.sh LINK XFER [MIB]: capture a clean transfer at the kernel's end and let tshark judge it (judge.py says how).
+# capture.sh LINK XFER [MIB]: capture clean transfers at the kernel's end and let tshark judge them (judge.py says how): MIB
+# sent over IPv4, an eighth of it over IPv6 and the other way.
 # A capture that the capturing program could not keep up with proves nothing: it is made again.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -8,7 +9,7 @@ set -euo pipefail
 xfer=$2
 mib=${3:-64}
 begin "$1" python3 tshark dumpcap
-random_file "$mib"
+whole=$mib
 dev=sl1
 [ "$link" != tap ] || dev=slt0
 
@@ -30,11 +31,11 @@ while at < len(text.rstrip()):
 print(total)'
 }
 
-# quiet_file PATH: it has not grown for a second.
+# quiet_file PATH: it has not grown for a while.
 quiet_file() {
 	local size
 	size=$(stat -c %s "$1")
-	sleep 1
+	sleep 0.3
 	[ "$size" = "$(stat -c %s "$1")" ]
 }
 
@@ -79,6 +80,9 @@ judged() {
 
 for v in 4 6; do
 	for dir in send recv; do
+		mib=$whole
+		[ "$dir$v" = send4 ] || mib=$((whole / 8))
+		random_file "$mib"
 		for try in 1 2 3 4; do
 			verdict=0
 			judged $dir $v || verdict=$?

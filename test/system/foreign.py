@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""Servers that are not ours, for testtcp --proto: foreign.py echo|discard|http|chunked PORT [KEEPALIVE].
+"""Servers that are not ours, for testtcp --proto: foreign.py echo|liar|discard|http|chunked PORT [KEEPALIVE].
 
 http answers KEEPALIVE requests of a connection (without it: all), the last one with "Connection: close". GET /missing
-is answered with 404. On SIGTERM prints "seen CONNECTIONS BYTES ADDRESSES FIRSTPORT LASTPORT" of its clients."""
+is answered with 404. liar echoes each byte inverted. On SIGTERM prints "seen CONNECTIONS BYTES ADDRESSES FIRSTPORT LASTPORT" of its clients."""
 import asyncio
 import signal
 import sys
@@ -34,6 +34,11 @@ class Echo(Base):
 
     def resume_writing(self):
         self.transport.resume_reading()
+
+
+class Liar(Base):
+    def take(self, data):
+        self.transport.write(bytes(255 - b for b in data))
 
 
 class Discard(Base):
@@ -78,7 +83,7 @@ class Chunked(Http):
 
 
 async def main():
-    kind = {"echo": Echo, "discard": Discard, "http": Http, "chunked": Chunked}[sys.argv[1]]
+    kind = {"echo": Echo, "liar": Liar, "discard": Discard, "http": Http, "chunked": Chunked}[sys.argv[1]]
     if len(sys.argv) > 3:
         Http.keepalive = int(sys.argv[3])
     loop = asyncio.get_running_loop()

@@ -151,9 +151,9 @@ routing() {
 # Reloads while wrk runs with lasting connections and with one for each request.
 reloads() {
 	local n=0 b
-	start_in "$cli" "$tmp" wrk_long wrk -t 1 -c 20 -d 6s "http://$ours4/small"
+	start_in "$cli" "$tmp" wrk_long wrk -t 1 -c 20 -d 3s "http://$ours4/small"
 	local long=$started
-	start_in "$cli" "$tmp" wrk_short wrk -t 1 -c 20 -d 6s -H 'Connection: close' "http://[$ours6]/small"
+	start_in "$cli" "$tmp" wrk_short wrk -t 1 -c 20 -d 3s -H 'Connection: close' "http://[$ours6]/small"
 	local short=$started
 	until gone "$long" && gone "$short"; do
 		for b in b ab a; do
@@ -202,12 +202,13 @@ changes() {
 
 # One request each, to one address and port of the backend, more than it has ports: --long does 200,000.
 short_connections() {
-	local want=${SLUICE_LONG:+200000} before after
+	local want=${SLUICE_LONG:+200000} wrk_time=${SLUICE_LONG:+20} before after
+	wrk_time=${wrk_time:-1}
 	want=${want:-5000}
 	before=$(counter accepted)
 	after=$before
 	while [ $((after - before)) -lt "$want" ]; do
-		in_cli wrk -t 1 -c 64 -d "${SLUICE_LONG:+10}${SLUICE_LONG:-2}s" -H 'Connection: close' "http://$ours4/small" >"$tmp/wrk.log"
+		in_cli wrk -t 1 -c 64 -d "${wrk_time}s" -H 'Connection: close' "http://$ours4/small" >"$tmp/wrk.log"
 		wrk_ok wrk
 		after=$(counter accepted)
 	done
@@ -217,13 +218,18 @@ short_connections() {
 
 # The listener is gone at once, the transfer goes on to its end, and the program ends with it.
 drain() {
-	start_in "$cli" "$tmp" curl curl -gsf --limit-rate "$((mib * 1048576 / 10))" -o "$tmp/slow" "http://$ours4/big"
-	local curl=$started lines
+	local curl lines
+	# A client that stops reading, with room for less than the file on its side.
+	in_cli sysctl -qw net.ipv4.tcp_rmem='4096 131072 524288'
+	start_in "$cli" "$tmp" curl curl -gsf --limit-rate "$((mib * 349525))" -o "$tmp/slow" "http://$ours4/big"
+	curl=$started
 	wait_until 15 test -s "$tmp/slow" || die "the slow client gets nothing"
+	kill -STOP "$curl"
 	lines=$(wc -l <"$tmp/proxy.log")
 	kill -TERM "$proxy_pid"
 	wait_until 5 eval "! get -o /dev/null http://$ours4/small" || die "new clients are let in while it drains"
-	! gone "$curl" || die "the slow client was too fast for this test"
+	! gone "$proxy_pid" || die "it did not wait for a transfer under way"
+	kill -CONT "$curl"
 	ended "$curl" 120 curl
 	[ "$rc" = 0 ] && same "$tmp/slow" "$tmp/www/big" || die "the transfer did not outlive SIGTERM ($rc)"
 	ended "$proxy_pid" 20 sluice-proxy

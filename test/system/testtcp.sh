@@ -36,8 +36,8 @@ run() {
 	local name=$1 ports=$2
 	shift 2
 	# shellcheck disable=SC2046
-	start_in "$srv" "$tmp" "$name" "$testtcp" $(eal) $ports -- --json "$tmp/$name.json" --duration 500ms \
-	    --warmup 100ms --idle yield --verify "$@"
+	start_in "$srv" "$tmp" "$name" "$testtcp" $(eal) $ports -- --json "$tmp/$name.json" --duration 250ms \
+	    --warmup 50ms --idle yield --verify "$@"
 	ended "$started" 120 "$name"
 	[ "$rc" = 0 ] || die "$name: exit status $rc"
 }
