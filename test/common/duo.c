@@ -194,7 +194,7 @@ static bool step(struct duo *d, uint64_t end)
 		return true;
 	next = next_time(d);
 	if (next <= d->now)
-		next = d->now + 1000;
+		next = d->now + 10000; /* the latency of the wire */
 	if (next > end) {
 		d->now = end;
 		return false;

@@ -61,7 +61,7 @@ ping_in=$started
 start_in "$srv" "$tmp" ping_out ping -q -i 0.02 -c 120 "$theirs4"
 ping_out=$started
 start_in "$cli" "$tmp" load "$testtcp" --no-huge --no-pci --no-telemetry --no-shconf -m 64 --file-prefix "$prefix-load" \
-    --lcores "0@$(allowed_cpus | tail -n 1)" -- --stack kernel --role client --peer "$ours4" --port 80 --engine stream \
+    --lcores "0@$last_cpu" -- --stack kernel --role client --peer "$ours4" --port 80 --engine stream \
     --connections 4 --duration 2500ms --warmup 200ms --json "$tmp/load.json"
 ended "$started" 60 load
 [ "$rc" = 0 ] || die "the load failed ($rc)"

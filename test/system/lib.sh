@@ -10,6 +10,11 @@
 # shellcheck source=scripts/netlib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../scripts/netlib.sh"
 
+# Two CPUs where there are two. Tests run side by side: not all begin with the same.
+mapfile -t cpus < <(allowed_cpus)
+last_cpu=${cpus[($$ + 1) % ${#cpus[@]}]}
+first_cpu=${cpus[$$ % ${#cpus[@]}]}
+
 family=sluice-t
 prefix=$family-$$
 srv=$prefix-s
@@ -17,7 +22,7 @@ cli=$prefix-c
 # shellcheck disable=SC2034
 {
 	# On one CPU: a sender that moves to another one has its packets overtake each other on a veth.
-	python=(taskset -c "$(allowed_cpus | tail -n 1)" python3)
+	python=(taskset -c "$last_cpu" python3)
 	ours4=10.78.0.1
 	ours6=fd78::1
 	theirs4=10.78.0.2
@@ -119,7 +124,7 @@ eal() {
 	# Without busy polling: on a veth that can leave a receive ring that the kernel calls full and the program empty.
 	[ "$link" != af_xdp ] || vdev+=,busy_budget=0
 	! is_tun || vdev=net_${link}0,iface=slt0
-	echo --no-huge --no-pci --no-telemetry --no-shconf -m 256 --file-prefix "$prefix" --lcores 0@"$(allowed_cpus | head -n 1)" \
+	echo --no-huge --no-pci --no-telemetry --no-shconf -m 256 --file-prefix "$prefix" --lcores 0@$first_cpu \
 	    --vdev "$vdev"
 }
 

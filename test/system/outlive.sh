@@ -21,7 +21,7 @@ client() {
 	done
 	shift
 	start_any "$ns" client "$testtcp" $common --file-prefix "$prefix-c" "${eal[@]}" \
-	    --lcores "0@$(allowed_cpus | tail -n 1)" -- --role client --engine rr --connections 16 --verify --warmup 100ms \
+	    --lcores "0@$last_cpu" -- --role client --engine rr --connections 16 --verify --warmup 100ms \
 	    --duration 4s --idle yield --json "$tmp/client.json" "$@"
 	cl=$started
 }
@@ -41,7 +41,7 @@ common="--no-huge --no-telemetry --no-shconf --no-pci -m 256 --log-level error"
 
 relay_up() {
 	# shellcheck disable=SC2086
-	start_any "" relay "$relay" $common --file-prefix "$prefix-r" --lcores "0@$(allowed_cpus | tail -n 1)" \
+	start_any "" relay "$relay" $common --file-prefix "$prefix-r" --lcores "0@$last_cpu" \
 	    --vdev "net_memif0,role=client,socket=$tmp/a,socket-abstract=no" \
 	    --vdev "net_memif1,role=client,socket=$tmp/b,socket-abstract=no"
 	re=$started
@@ -77,7 +77,7 @@ memif)
 	ls "$(pkg-config --variable=libdir libdpdk 2>/dev/null || echo /usr/lib)"/librte_net_memif.so* >/dev/null 2>&1 ||
 	    skip "DPDK has no memif"
 	# shellcheck disable=SC2086
-	start_any "" server "$testtcp" $common --file-prefix "$prefix-s" --lcores "0@$(allowed_cpus | head -n 1)" \
+	start_any "" server "$testtcp" $common --file-prefix "$prefix-s" --lcores "0@$first_cpu" \
 	    --vdev "net_memif0,role=server,socket=$tmp/a,socket-abstract=no,mac=02:53:4c:00:00:31" -- --role server --ports 0 \
 	    --servers 10.79.0.1:80 --idle yield --verify
 	server=$started

@@ -47,7 +47,7 @@ run() {
 	shift 2
 	# The other end may close its socket first. Until it is there, nobody answers for its address.
 	(trap '' PIPE; exec "$xfer" --no-huge --no-pci --no-telemetry --no-shconf -m 256 --file-prefix "sluice-pair-$$-$name" \
-	    --lcores "0@$(allowed_cpus | { [ "$name" = a ] && head -n 1 || tail -n 1; })" --vdev "$vdev" -- --linger 1000 --tunable ip.neigh_tries=20 "$@") \
+	    --lcores "0@$([ "$name" = a ] && echo "$first_cpu" || echo "$last_cpu")" --vdev "$vdev" -- --linger 1000 --tunable ip.neigh_tries=20 "$@") \
 	    >"$tmp/$name.log" 2>&1 &
 	started=$!
 }

@@ -19,8 +19,8 @@ if [ "${3:-}" = --table ]; then
 	table=1
 	seconds=${4:-3}
 fi
-first=$(allowed_cpus | head -n 1)
-last=$(allowed_cpus | tail -n 1)
+first=$first_cpu
+last=$last_cpu
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/sluice-ports.XXXXXX")
 trap cleanup EXIT
 trap 'exit 130' INT

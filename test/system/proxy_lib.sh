@@ -57,9 +57,9 @@ telemetry() {
 proxy_up() {
 	local program=$1 more= map
 	shift
-	map=0@$(allowed_cpus | head -n 1)
+	map=0@$first_cpu
 	if [ "${lcores:-1}" = 2 ]; then
-		map+=,1@$(allowed_cpus | tail -n 1)
+		map+=,1@$last_cpu
 		[ "$link" != af_packet ] || more=,qpairs=2
 	fi
 	[ "$link" != af_xdp ] || more+=,busy_budget=0

@@ -16,7 +16,7 @@ random_file 8
 mkdir "$tmp/www"
 mv "$tmp/sent" "$tmp/www/big"
 head -c 1000 /dev/urandom >"$tmp/www/small"
-nginx_cpu=(taskset -c "$(allowed_cpus | tail -n 1)")
+nginx_cpu=(taskset -c "$last_cpu")
 nginx_up
 {
 	stack_sections
