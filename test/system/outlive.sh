@@ -32,6 +32,7 @@ start_any() {
 	if [ -n "$ns" ]; then
 		start_in "$ns" "$tmp" "$name" "$@"
 	else
+		: >"$tmp/$name.log"
 		"$@" >"$tmp/$name.log" 2>&1 &
 		started=$!
 	fi

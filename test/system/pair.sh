@@ -45,6 +45,7 @@ done
 run() {
 	local name=$1 vdev=$2
 	shift 2
+	: >"$tmp/$name.log" # at once: what the one before said is not this one's
 	# The other end may close its socket first. Until it is there, nobody answers for its address.
 	(trap '' PIPE; exec "$xfer" --no-huge --no-pci --no-telemetry --no-shconf -m 256 --file-prefix "sluice-pair-$$-$name" \
 	    --lcores "0@$([ "$name" = a ] && echo "$first_cpu" || echo "$last_cpu")" --vdev "$vdev" -- --linger 1000 --tunable ip.neigh_tries=20 "$@") \

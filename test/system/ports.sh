@@ -67,6 +67,7 @@ process() {
 	if [ -n "$ns" ]; then
 		start_in "$ns" "$tmp" "$name" "$testtcp" $(eal_for "$name") "${eal[@]}" --lcores "$(lcores "$n" "$role")" -- "${opts[@]}"
 	else
+		: >"$tmp/$name.log"
 		"$testtcp" $(eal_for "$name") "${eal[@]}" --lcores "$(lcores "$n" "$role")" -- "${opts[@]}" >"$tmp/$name.log" 2>&1 &
 		started=$!
 	fi
