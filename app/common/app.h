@@ -116,6 +116,9 @@ int app_kernel_rules(struct app_kernel *k, const char *text);
  * between them. */
 void app_numa_warn(unsigned int lcore, uint16_t port_id);
 
+/** Now and then, on a control thread: resets what asks for it, with a line on stderr. */
+void app_ports_serve(struct sluice_stack *st);
+
 /** Queue pairs to ask of a port for so many squeues: as many, or as many as it has. */
 uint16_t app_port_queues(uint16_t port_id, unsigned int nsqueues);
 

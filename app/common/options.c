@@ -6,16 +6,27 @@
 
 #include <rte_common.h>
 
-static int parse_idle(const char *text, enum sluice_idle *idle)
+/* "POLICY,...": of the first lcore, of the second, and so on. */
+static int parse_idle(struct app_options *o, const char *text)
 {
 	static const char *const name[] = {"spin", "yield", "sleep"};
+	const char *end;
 
-	for (unsigned int i = 0; i < RTE_DIM(name); i++)
-		if (strcmp(text, name[i]) == 0) {
-			*idle = (enum sluice_idle)i;
+	for (o->nidle = 0;; text = end + 1) {
+		unsigned int i = 0;
+
+		end = text + strcspn(text, ",");
+		while (i < RTE_DIM(name) && (strlen(name[i]) != (size_t)(end - text) ||
+						strncmp(name[i], text, strlen(name[i])) != 0))
+			i++;
+		if (i == RTE_DIM(name))
+			return -EINVAL;
+		if (o->nidle == RTE_DIM(o->idle))
+			return -ENOSPC;
+		o->idle[o->nidle++] = (enum sluice_idle)i;
+		if (*end == '\0')
 			return 0;
-		}
-	return -EINVAL;
+	}
 }
 
 static int push_word(const char **list, unsigned int *n, const char *word)
@@ -77,7 +88,7 @@ static int parse_shared(struct app_options *o, int opt, char *text, int argc, ch
 	case APP_OPT_OFFLOAD:
 		return app_parse_bool(text, &o->offload);
 	case APP_OPT_IDLE:
-		return parse_idle(text, &o->idle);
+		return parse_idle(o, text);
 	case APP_OPT_TUNABLE:
 		return push_word(o->tunable, &o->ntunable, text);
 	case APP_OPT_FORCE:

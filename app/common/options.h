@@ -11,6 +11,7 @@
 #include "app.h"
 
 #define APP_MAX_WORDS 64
+#define APP_MAX_IDLE 64
 
 struct app_options {
 	const char *config;
@@ -18,7 +19,8 @@ struct app_options {
 	struct app_route route[16];
 	unsigned int naddr, ntunable, nroute;
 	uint64_t connections, mbufs, rxd, txd, mtu;
-	enum sluice_idle idle;
+	enum sluice_idle idle[APP_MAX_IDLE]; /* of each lcore, see app_idle */
+	unsigned int nidle;
 	bool offload;
 };
 
@@ -64,5 +66,21 @@ enum app_opt {
  */
 int app_options_parse(struct app_options *o, struct sluice_tunables *t, int argc, char **argv,
     const struct option *table, int (*own)(void *arg, int opt, const char *text), void *arg);
+
+/** Policy of the i-th lcore: the i-th word of --idle, or its last. */
+static inline enum sluice_idle app_idle(const struct app_options *o, unsigned int i)
+{
+	return o->nidle == 0 ? SLUICE_IDLE_SLEEP : o->idle[i < o->nidle ? i : o->nidle - 1];
+}
+
+/** Does any lcore sleep? Then ports are asked for receive interrupts. */
+static inline bool app_idle_sleeps(const struct app_options *o)
+{
+	bool sleeps = o->nidle == 0;
+
+	for (unsigned int i = 0; i < o->nidle; i++)
+		sleeps |= o->idle[i] == SLUICE_IDLE_SLEEP;
+	return sleeps;
+}
 
 #endif

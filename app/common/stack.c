@@ -170,6 +170,18 @@ void app_numa_warn(unsigned int lcore, uint16_t port_id)
 		    port_id, port);
 }
 
+void app_ports_serve(struct sluice_stack *st)
+{
+	static int last;
+	int rc = sluice_ports_serve(st);
+
+	if (rc > 0)
+		app_err("%d port%s reset", rc, rc == 1 ? " was" : "s were");
+	else if (rc < 0 && rc != last)
+		app_err("a port cannot be reset: %s; tried again", strerror(-rc));
+	last = rc;
+}
+
 uint16_t app_port_queues(uint16_t port_id, unsigned int nsqueues)
 {
 	struct rte_eth_dev_info info;

@@ -139,10 +139,7 @@ static int parse_options(struct options *o, struct sluice_tunables *t, int argc,
 {
 	struct app_options *a = &o->app;
 
-	*o = (struct options){.app = {.connections = 65536,
-				  .mbufs = 16384,
-				  .idle = SLUICE_IDLE_SLEEP,
-				  .offload = true},
+	*o = (struct options){.app = {.connections = 65536, .mbufs = 16384, .offload = true},
 	    .root = ".",
 	    .timeout = SLUICE_SEC(60),
 	    .zero_copy = -1};
@@ -270,7 +267,8 @@ static void *control(void *arg)
 {
 	struct program *p = arg;
 	struct httpd_stats last = {0};
-	struct timespec period = {.tv_sec = p->o.stats != 0 ? (time_t)p->o.stats : 3600};
+	struct timespec period = {.tv_nsec = 500000000};
+	uint64_t next = app_now() + SLUICE_SEC(p->o.stats);
 	sigset_t set;
 
 	sigemptyset(&set);
@@ -286,8 +284,11 @@ static void *control(void *arg)
 			app_err("SIGHUP: there is no --config to reload");
 		else if (sig == SIGHUP && load_config(p) == 0)
 			app_err("%s reloaded", p->o.app.config);
-		else if (sig < 0 && errno == EAGAIN && p->o.stats != 0)
+		else if (p->o.stats != 0 && app_now() >= next) {
 			print_stats(p, &last, (double)p->o.stats);
+			next += SLUICE_SEC(p->o.stats);
+		}
+		app_ports_serve(p->h.st);
 	}
 	return NULL;
 }
@@ -328,7 +329,8 @@ static int set_up(struct program *p, const struct sluice_tunables *t)
 	    .rxd = (uint16_t)p->o.app.rxd,
 	    .txd = (uint16_t)p->o.app.txd,
 	    .mtu = (uint16_t)p->o.app.mtu,
-	    .no_offload = !p->o.app.offload};
+	    .no_offload = !p->o.app.offload,
+	    .rx_intr = app_idle_sleeps(&p->o.app)};
 	struct sluice_app app = httpd_app(&p->h);
 	int port, rc = app_stack_up(&sp, &p->stack);
 
@@ -381,8 +383,8 @@ int main(int argc, char **argv)
 	if (rc == 0) {
 		printf("sluice-httpd: serving %s\n", p.o.root);
 		fflush(stdout);
-		rc =
-		    sluice_squeue_run(sluice_squeue(p.h.st, 0), p.o.app.idle, &app_stop, app_clock);
+		rc = sluice_squeue_run(
+		    sluice_squeue(p.h.st, 0), app_idle(&p.o.app, 0), &app_stop, app_clock);
 		app_stop = 1;
 		pthread_kill(thread, SIGTERM);
 		pthread_join(thread, NULL);

@@ -415,6 +415,7 @@ void *control(void *arg)
 		if (draining && SHARED_GET(g->proxy.open) == 0)
 			end_now(g);
 		write_log(g);
+		app_ports_serve(g->stack.st);
 	}
 	write_log(g);
 	return NULL;

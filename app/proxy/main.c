@@ -51,7 +51,10 @@ static void usage(FILE *f, bool full)
 	    "  --mtu N              MTU to set, 576..9600 (default: the port's)\n"
 	    "  --offload on|off     use the port's checksum and segmentation offloads (default: "
 	    "on)\n"
-	    "  --idle spin|yield|sleep  what an idle lcore does (default: sleep)\n"
+	    "  --idle POLICY[,...]      what an idle lcore does: spin, yield or sleep; for the "
+	    "first lcore,\n"
+	    "                           the second, and so on, the last also for the rest "
+	    "(default: sleep)\n"
 	    "  --tunable NAME=VALUE set a tunable of the stack; up to 64 times; a file with the "
 	    "stack's sections sets them all\n"
 	    "  --force              take also a port over the interface of the default route\n"
@@ -98,11 +101,8 @@ static int parse_own(void *arg, int opt, const char *text)
 /** Own options into *o, tunables into *t. 0, or -EINVAL after a message. */
 static int parse_options(struct options *o, struct sluice_tunables *t, int argc, char **argv)
 {
-	*o = (struct options){.app = {.connections = 131072,
-				  .mbufs = 16384,
-				  .idle = SLUICE_IDLE_SLEEP,
-				  .offload = true},
-	    .rx_mbufs = 65536};
+	*o = (struct options){
+	    .app = {.connections = 131072, .mbufs = 16384, .offload = true}, .rx_mbufs = 65536};
 	if (app_options_parse(&o->app, t, argc, argv, longopts, parse_own, o) != 0)
 		return -EINVAL;
 	if (o->app.config == NULL) {
@@ -149,7 +149,8 @@ static int add_ports(struct program *g)
 		    .rxd = (uint16_t)g->o.app.rxd,
 		    .txd = (uint16_t)g->o.app.txd,
 		    .mtu = (uint16_t)g->o.app.mtu,
-		    .no_offload = !g->o.app.offload};
+		    .no_offload = !g->o.app.offload,
+		    .rx_intr = app_idle_sleeps(&g->o.app)};
 		int rc = app_ethdev_add(&g->stack, &ep);
 
 		if (rc < 0)
@@ -206,7 +207,8 @@ static int run_squeue(void *arg)
 {
 	struct program *g = arg;
 	struct sluice_squeue *sq = sluice_squeue(g->stack.st, rte_lcore_index(-1));
-	int rc = sluice_squeue_run(sq, g->o.app.idle, &app_stop, app_clock);
+	enum sluice_idle idle = app_idle(&g->o.app, sluice_squeue_id(sq));
+	int rc = sluice_squeue_run(sq, idle, &app_stop, app_clock);
 
 	sluice_squeue_release(sq);
 	if (rc < 0)

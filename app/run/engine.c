@@ -81,7 +81,7 @@ static void number(struct engine *e, const char *key, const char *val)
 	if (strcmp(key, "offload") == 0)
 		e->o.offload = v != 0;
 	else if (strcmp(key, "idle") == 0)
-		e->o.idle = (enum sluice_idle)v;
+		e->o.idle[0] = (enum sluice_idle)v, e->o.nidle = 1;
 	else if (strcmp(key, "log") == 0)
 		app_log_level = (int)v;
 }
@@ -346,7 +346,7 @@ static int run(const char *words, const volatile int *stop, void (*up)(struct sl
 	/* From here on this thread owns the squeue, and still does behind sluice_squeue_run. */
 	(void)sluice_squeue_poll(sq, app_clock(), 0);
 	up(e->stack.st);
-	rc = sluice_squeue_run(sq, e->o.idle, stop, app_clock);
+	rc = sluice_squeue_run(sq, app_idle(&e->o, 0), stop, app_clock);
 	down();
 	drain(sq);
 	ports_down();

@@ -224,7 +224,7 @@ static void add_stack(struct words *w, const struct options *o)
 	add(w, "txd %llu", (unsigned long long)a->txd);
 	add(w, "mtu %llu", (unsigned long long)a->mtu);
 	add(w, "offload %d", a->offload);
-	add(w, "idle %d", (int)a->idle);
+	add(w, "idle %d", (int)app_idle(a, 0));
 	for (unsigned int i = 0; i < a->ntunable; i++)
 		add(w, "tunable %s", a->tunable[i]);
 	for (unsigned int i = 0; i < a->naddr; i++)
@@ -424,10 +424,7 @@ static int parse(struct options *o, int argc, char **argv)
 	struct sluice_tunables t;
 	struct app_options *a = &o->app;
 
-	*o = (struct options){.app = {.connections = 65536,
-				  .mbufs = 16384,
-				  .idle = SLUICE_IDLE_SLEEP,
-				  .offload = true},
+	*o = (struct options){.app = {.connections = 65536, .mbufs = 16384, .offload = true},
 	    .start = "use",
 	    .memory = 256,
 	    .linger = SLUICE_SEC(2)};

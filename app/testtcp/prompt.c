@@ -6,6 +6,7 @@
  */
 #include "testtcp.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -35,6 +36,7 @@ static const char help[] =
     "show conns    connections of each squeue\n"
     "show steering LADDR LPORT RADDR RPORT\n"
     "              where packets from RADDR go: queue of the port, squeue, connection's squeue\n"
+    "port reset N  set up port N of the stack anew\n"
     "set rate N    of the next measurement: requests or connections a second, 0: closed loop\n"
     "quit          close all and end\n";
 
@@ -159,6 +161,18 @@ static void on_rate(void *parsed, struct cmdline *cl, void *arg)
 		r->cfg->rate = ((struct words *)parsed)->n; /* the shards see it with the phase */
 }
 
+static void on_port(void *parsed, struct cmdline *cl, void *arg)
+{
+	struct run *r = arg;
+	int rc = -ENOTSUP;
+
+	for (unsigned int e = 0; e < r->nep; e++)
+		if (r->ep[e].stack.st != NULL)
+			rc = sluice_port_reset(r->ep[e].stack.st, ((struct words *)parsed)->n);
+	if (rc != 0)
+		cmdline_printf(cl, "%s\n", strerror(-rc));
+}
+
 static cmdline_parse_token_string_t verb_token =
     TOKEN_STRING_INITIALIZER(struct words, verb, "start#stop#quit#help");
 static cmdline_parse_token_string_t show_token =
@@ -168,6 +182,10 @@ static cmdline_parse_token_string_t what_token =
 static cmdline_parse_token_string_t set_token = TOKEN_STRING_INITIALIZER(struct words, verb, "set");
 static cmdline_parse_token_string_t rate_token =
     TOKEN_STRING_INITIALIZER(struct words, what, "rate");
+static cmdline_parse_token_string_t port_token =
+    TOKEN_STRING_INITIALIZER(struct words, verb, "port");
+static cmdline_parse_token_string_t reset_token =
+    TOKEN_STRING_INITIALIZER(struct words, what, "reset");
 static cmdline_parse_token_num_t n_token = TOKEN_NUM_INITIALIZER(struct words, n, RTE_UINT32);
 
 static cmdline_parse_token_string_t steering_token =
@@ -193,11 +211,14 @@ static cmdline_parse_inst_t steerings = {.f = on_steering,
 static cmdline_parse_inst_t rates = {.f = on_rate,
     .help_str = "set rate N",
     .tokens = {(void *)&set_token, (void *)&rate_token, (void *)&n_token, NULL}};
-static cmdline_parse_ctx_t commands[] = {&verbs, &shows, &steerings, &rates, NULL};
+static cmdline_parse_inst_t ports = {.f = on_port,
+    .help_str = "port reset N",
+    .tokens = {(void *)&port_token, (void *)&reset_token, (void *)&n_token, NULL}};
+static cmdline_parse_ctx_t commands[] = {&verbs, &shows, &steerings, &rates, &ports, NULL};
 
 int prompt_open(struct run *r)
 {
-	verbs.data = shows.data = steerings.data = rates.data = r;
+	verbs.data = shows.data = steerings.data = rates.data = ports.data = r;
 	r->prompt = cmdline_stdin_new(commands, "testtcp> ");
 	if (r->prompt != NULL)
 		return 0;

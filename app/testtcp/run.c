@@ -310,6 +310,9 @@ static void control(struct run *r, uint64_t now)
 	uint64_t since = now - r->phase_start;
 
 	r->next_check = now + CHECK_EVERY;
+	for (unsigned int e = 0; e < r->nep; e++)
+		if (r->ep[e].stack.st != NULL)
+			app_ports_serve(r->ep[e].stack.st);
 	if (r->prompt != NULL)
 		prompt_poll(r);
 	else if (now >= r->next_line)

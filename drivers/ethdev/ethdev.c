@@ -312,6 +312,8 @@ static void ethdev_destroy(void *ctx)
 		ethdev_unregister(d, RTE_ETH_EVENT_INTR_RESET);
 		ethdev_unregister(d, RTE_ETH_EVENT_INTR_RMV);
 	}
+	if (d->q)
+		ethdev_intr_fini(d);
 	if (d->ours && d->started) {
 		rte_eth_dev_stop(d->port_id);
 		rte_eth_dev_close(d->port_id);
@@ -330,9 +332,12 @@ static const struct sluice_driver_ops ethdev_ops = {
     .tx = ethdev_tx,
     .info = ethdev_info,
     .stats = ethdev_stats,
+    .arm = ethdev_arm,
+    .disarm = ethdev_disarm,
     .idle = ethdev_idle,
     .steer = ethdev_steer,
     .events = ethdev_events,
+    .reset = ethdev_reset,
     .destroy = ethdev_destroy,
 };
 
@@ -350,6 +355,8 @@ int sluice_ethdev_create(const struct sluice_ethdev_params *p, struct sluice_dri
 	if (!d)
 		return -ENOMEM;
 	d->ops = ethdev_ops;
+	d->p = *p;
+	d->p.rss_key = NULL;
 	d->port_id = p->port_id;
 	d->nq = p->nqueues;
 	d->ours = !p->adopt;
@@ -368,6 +375,10 @@ int sluice_ethdev_create(const struct sluice_ethdev_params *p, struct sluice_dri
 	}
 	if (d->nq == 1)
 		d->ops.steer = NULL;
+	if (!d->ours)
+		d->ops.reset = NULL; /* who set it up does that */
+	if (p->rx_intr)
+		ethdev_intr_init(d);
 	atomic_init(&d->link_up, ethdev_link(d));
 	d->callbacks = true;
 	rte_eth_dev_callback_register(d->port_id, RTE_ETH_EVENT_INTR_RESET, ethdev_callback, d);

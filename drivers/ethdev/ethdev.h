@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* ethdev, private: setup.c makes a port ready and finds out what it does, ethdev.c moves packets.
- */
+/* ethdev, private: setup.c makes a port ready and finds out what it does, ethdev.c moves packets,
+ * intr.c lets lcores sleep. */
 #ifndef SL_DRIVERS_ETHDEV_H
 #define SL_DRIVERS_ETHDEV_H
 
@@ -24,10 +24,12 @@ struct ethdev_q {
 	uint64_t linearized;
 	uint64_t nomem;  /* times that linearising had to wait for a buffer */
 	bool no_cleanup; /* the port does not offer tx_done_cleanup */
+	int epfd;        /* epoll instance with the queue's interrupt; 0: none */
 };
 
 struct ethdev {
 	struct sluice_driver_ops ops;
+	struct sluice_ethdev_params p; /* as created; its rss_key is in `key` */
 	uint16_t port_id, nq, mtu;
 	bool ours;         /* set up here, so destroy stops and closes it */
 	bool allmulti_set; /* switched on here, so destroy switches it off on an adopted port */
@@ -37,6 +39,7 @@ struct ethdev {
 	bool clean_rx;
 	bool keeps; /* what it sent, until it sends more, and cannot be told to let go */
 	bool callbacks;
+	bool intr; /* each queue has an interrupt */
 	uint32_t caps, tso_max;
 	uint16_t seg_max; /* most mbufs of a chain, 0: no limit */
 	struct rte_mempool *rx_pool;
@@ -55,5 +58,13 @@ struct ethdev {
 /** Configure, start; or look at what an adopted port has. Fills caps, mtu, steering. 0 or -errno.
  */
 int ethdev_setup(struct ethdev *d, const struct sluice_ethdev_params *p);
+/** The reset of the driver interface. */
+int ethdev_reset(void *ctx);
+
+/* intr.c: after the start, where interrupts were asked for; before the stop. */
+void ethdev_intr_init(struct ethdev *d);
+void ethdev_intr_fini(struct ethdev *d);
+int ethdev_arm(void *ctx, uint16_t qid, int *fds, unsigned int max);
+void ethdev_disarm(void *ctx, uint16_t qid);
 
 #endif

@@ -2,7 +2,7 @@
 /*
  * Making a DPDK port ready. What we would like is asked for as far as the port says that it offers
  * it; ports that then refuse all the same are asked again for less, in the order of what is missed
- * least: the RSS key (some take none), LRO, TSO, checksums. Whatever is not in force in the end is
+ * least: receive interrupts, the RSS key (some take none), LRO, TSO, checksums. Whatever is not in force in the end is
  * not among the capabilities, and the stack does it in software.
  */
 #include "ethdev.h"
@@ -28,6 +28,7 @@
 /* What is given up step by step when a port refuses its configuration. */
 enum ethdev_ask {
 	ASK_ALL,
+	ASK_NO_INTR,
 	ASK_NO_KEY,
 	ASK_NO_LRO,
 	ASK_NO_TSO,
@@ -62,6 +63,7 @@ static void ethdev_want(const struct ethdev *d, const struct sluice_ethdev_param
 		c->intr_conf.lsc = 1;
 	if (info->dev_flags && (*info->dev_flags & RTE_ETH_DEV_INTR_RMV))
 		c->intr_conf.rmv = 1;
+	c->intr_conf.rxq = p->rx_intr && ask < ASK_NO_INTR;
 	if (d->nq > 1 && (info->flow_type_rss_offloads & ETHDEV_RSS_HF)) {
 		c->rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
 		c->rx_adv_conf.rss_conf.rss_hf = info->flow_type_rss_offloads & ETHDEV_RSS_HF;
@@ -292,4 +294,47 @@ int ethdev_setup(struct ethdev *d, const struct sluice_ethdev_params *p)
 	ethdev_multicast(d);
 	ethdev_find_pool(d, p->rx_pool);
 	return ethdev_rss(d, &info, &conf);
+}
+
+/* The table as it was: a tuple's place must not change. Where the port does not take it, packets arrive
+ * elsewhere than steer says, and are handed on. */
+static void ethdev_reta_again(struct ethdev *d)
+{
+	struct rte_eth_rss_reta_entry64 r[ETHDEV_RETA_MAX / RTE_ETH_RETA_GROUP_SIZE];
+
+	if (!d->reta_size)
+		return;
+	for (uint16_t i = 0; i < d->reta_size; i++) {
+		r[i / RTE_ETH_RETA_GROUP_SIZE].mask = UINT64_MAX;
+		r[i / RTE_ETH_RETA_GROUP_SIZE].reta[i % RTE_ETH_RETA_GROUP_SIZE] = d->reta[i];
+	}
+	(void)rte_eth_dev_rss_reta_update(d->port_id, r, d->reta_size);
+}
+
+int ethdev_reset(void *ctx)
+{
+	struct ethdev *d = ctx;
+	struct rte_eth_dev_info info;
+	int rc;
+
+	ethdev_intr_fini(d);
+	if (d->started)
+		rte_eth_dev_stop(d->port_id);
+	d->started = false;
+	/* Ports that ask for it need it; for others the stop is all there is. */
+	rc = rte_eth_dev_reset(d->port_id);
+	if (rc && rc != -ENOTSUP)
+		return rc;
+	rc = rte_eth_dev_info_get(d->port_id, &info);
+	if (!rc)
+		rc = ethdev_start(d, &d->p, &info);
+	if (rc)
+		return rc;
+	for (uint16_t q = 0; q < d->nq; q++)
+		d->q[q].no_cleanup = false;
+	ethdev_multicast(d);
+	ethdev_reta_again(d);
+	if (d->p.rx_intr)
+		ethdev_intr_init(d);
+	return 0;
 }

@@ -458,6 +458,20 @@ static void impair_idle(void *ctx, uint16_t qid)
 	im->lower.ops->idle(im->lower.ctx, qid);
 }
 
+static int impair_arm(void *ctx, uint16_t qid, int *fds, unsigned int max)
+{
+	struct impair *im = ctx;
+
+	return im->lower.ops->arm(im->lower.ctx, qid, fds, max);
+}
+
+static void impair_disarm(void *ctx, uint16_t qid)
+{
+	struct impair *im = ctx;
+
+	im->lower.ops->disarm(im->lower.ctx, qid);
+}
+
 static int impair_steer(void *ctx, const struct sluice_addr *src, const struct sluice_addr *dst,
     uint16_t sport, uint16_t dport)
 {
@@ -471,6 +485,13 @@ static void impair_events(void *ctx, void (*event)(void *arg, enum sluice_port_e
 	struct impair *im = ctx;
 
 	im->lower.ops->events(im->lower.ctx, event, arg);
+}
+
+static int impair_reset(void *ctx)
+{
+	struct impair *im = ctx;
+
+	return im->lower.ops->reset(im->lower.ctx);
 }
 
 static void impair_free(struct impair *im)
@@ -501,9 +522,12 @@ static const struct sluice_driver_ops impair_ops = {
     .info = impair_info,
     .stats = impair_port_stats,
     .next = impair_next,
+    .arm = impair_arm,
+    .disarm = impair_disarm,
     .idle = impair_idle,
     .steer = impair_steer,
     .events = impair_events,
+    .reset = impair_reset,
     .destroy = impair_destroy,
 };
 
@@ -554,7 +578,10 @@ int sluice_impair_create(
 	im->unmark = info.caps & SLUICE_CAP_PERFECT;
 	im->ops = impair_ops;
 	im->ops.idle = lower.ops->idle ? impair_idle : NULL;
+	im->ops.arm = lower.ops->arm ? impair_arm : NULL;
+	im->ops.disarm = lower.ops->disarm ? impair_disarm : NULL;
 	im->ops.steer = lower.ops->steer ? impair_steer : NULL;
+	im->ops.reset = lower.ops->reset ? impair_reset : NULL;
 	im->ops.events = lower.ops->events ? impair_events : NULL;
 	rc = impair_take(im, p, p->pool);
 	if (rc) {

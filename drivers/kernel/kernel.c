@@ -207,6 +207,34 @@ static uint64_t kernel_next(void *ctx, uint16_t qid)
 	return a < b ? a : b;
 }
 
+static void disarm(struct sluice_driver *d, uint16_t qid)
+{
+	if (d->ops->disarm != NULL)
+		d->ops->disarm(d->ctx, qid);
+}
+
+static void kernel_disarm(void *ctx, uint16_t qid)
+{
+	struct kernel *k = ctx;
+
+	disarm(&k->lower, qid);
+	disarm(&k->except, qid);
+}
+
+static int kernel_arm(void *ctx, uint16_t qid, int *fds, unsigned int max)
+{
+	struct kernel *k = ctx;
+	int n, m;
+
+	n = k->lower.ops->arm(k->lower.ctx, qid, fds, max);
+	if (n < 0)
+		return n;
+	m = k->except.ops->arm(k->except.ctx, qid, fds + n, max - (unsigned int)n);
+	if (m < 0)
+		disarm(&k->lower, qid);
+	return m < 0 ? m : n + m;
+}
+
 static void kernel_idle(void *ctx, uint16_t qid)
 {
 	struct kernel *k = ctx;
@@ -231,6 +259,13 @@ static void kernel_events(void *ctx, void (*event)(void *arg, enum sluice_port_e
 
 	if (k->lower.ops->events != NULL)
 		k->lower.ops->events(k->lower.ctx, event, arg);
+}
+
+static int kernel_reset(void *ctx)
+{
+	struct kernel *k = ctx;
+
+	return k->lower.ops->reset(k->lower.ctx);
 }
 
 static void rules_free(struct kernel_rules *r)
@@ -269,9 +304,12 @@ static const struct sluice_driver_ops kernel_ops = {
     .info = kernel_info,
     .stats = kernel_port_stats,
     .next = kernel_next,
+    .arm = kernel_arm,
+    .disarm = kernel_disarm,
     .idle = kernel_idle,
     .steer = kernel_steer,
     .events = kernel_events,
+    .reset = kernel_reset,
     .destroy = kernel_destroy,
 };
 
@@ -394,6 +432,10 @@ int sluice_kernel_create(const struct sluice_kernel_params *p, struct sluice_dri
 	k->ops = kernel_ops;
 	if (p->lower.ops->steer == NULL)
 		k->ops.steer = NULL;
+	if (p->lower.ops->arm == NULL || p->except.ops->arm == NULL)
+		k->ops.arm = NULL;
+	if (p->lower.ops->reset == NULL)
+		k->ops.reset = NULL;
 	k->lower = p->lower;
 	k->except = p->except;
 	k->nq = lower.nqueues;

@@ -193,6 +193,7 @@ static void free_stack(struct sluice_stack *st, struct sluice_leaks *leaks)
 	if (st->calls != NULL)
 		sl_calls_fini(st);
 	pthread_mutex_destroy(&st->lock);
+	pthread_mutex_destroy(&st->reset_lock);
 	if (leaks != NULL)
 		*leaks = local;
 	free(st);
@@ -229,6 +230,7 @@ int sluice_stack_create(
 	st->mem.free = p->mem_free != NULL ? p->mem_free : libc_free;
 	st->mem.arg = p->mem_arg;
 	pthread_mutex_init(&st->lock, NULL);
+	pthread_mutex_init(&st->reset_lock, NULL);
 
 	rc = seed_secrets(st);
 	if (rc == 0)

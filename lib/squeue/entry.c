@@ -68,13 +68,6 @@ long sl_futex(_Atomic uint32_t *word, int op, uint32_t val, uint64_t timeout_ns)
 	    timeout_ns == UINT64_MAX ? NULL : &ts, NULL, 0);
 }
 
-/* Only one producer of many pays for the system call: who turns the word from 1 to 0. */
-void sl_sq_wake(struct sluice_squeue *sq)
-{
-	if (atomic_exchange(&sq->sleeping, 0) != 0)
-		sl_futex(&sq->sleeping, FUTEX_WAKE, 1, UINT64_MAX);
-}
-
 /* ---- the list ---- */
 
 /* The whole list, oldest first; 0: there is nothing. */
@@ -476,6 +469,8 @@ static int64_t run_op(
 	}
 	if (SL_UNLIKELY(tag == SL_OP_DOOR))
 		return run_ring(sq, c, (uint32_t)args->a[0]);
+	if (SL_UNLIKELY(tag == SL_OP_PORT))
+		return sl_port_op(sq, args);
 	return sq->hooks->op(sq, tag, c, args);
 }
 

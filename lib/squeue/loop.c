@@ -11,7 +11,6 @@
 #include "sq_priv.h"
 
 #include <errno.h>
-#include <linux/futex.h>
 #include <sched.h>
 #include <time.h>
 
@@ -114,10 +113,18 @@ static void stage_rx(struct sluice_squeue *sq, struct pass *ps, unsigned int bud
 
 /* ---- ports ---- */
 
+struct asked {
+	struct sluice_stack *st;
+	unsigned int port;
+};
+
 static void on_event(void *arg, enum sluice_port_event ev)
 {
-	struct sluice_stack *st = arg;
+	struct asked *a = arg;
+	struct sluice_stack *st = a->st;
 
+	if (ev == SLUICE_PORT_RESET)
+		(void)sluice_port_reset(st, a->port);
 	atomic_fetch_add_explicit(&st->nports_changed, 1, memory_order_release);
 }
 
@@ -131,9 +138,10 @@ static void port_events(struct sluice_squeue *sq)
 		sq->priv->events_at = sq->now + EVENTS_EVERY;
 		for (unsigned int i = 0; i < sq->nports; i++) {
 			const struct sluice_driver *d = &sq->port[i].drv;
+			struct asked a = {st, i};
 
 			if (d->ops->events != NULL)
-				d->ops->events(d->ctx, on_event, st);
+				d->ops->events(d->ctx, on_event, &a);
 		}
 	}
 	seen = atomic_load_explicit(&st->nports_changed, memory_order_acquire);
@@ -323,28 +331,6 @@ static uint64_t clock_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
-/*
- * Say "sleeping", then look: a producer makes its entry, then looks whether somebody sleeps. Both
- * pairs are sequentially consistent, so one of the two sees the other (sl_sq_kick).
- */
-static void idle_sleep(struct sluice_squeue *sq, uint64_t now)
-{
-	uint64_t next = sluice_squeue_next(sq), span = sq->tun.sq_idle_sleep;
-
-	if (next <= now)
-		return;
-	if (next - now < span)
-		span = next - now;
-	atomic_store(&sq->sleeping, 1);
-	if (atomic_load(&sq->entries) == 0 && atomic_load(&sq->arrivals) == 0 &&
-	    atomic_load(&sq->priv->fwd_pending) == 0) {
-		SL_COUNT(sq, sq_sleeps);
-		sl_futex(&sq->sleeping, FUTEX_WAIT, 1, span);
-	}
-	if (atomic_exchange(&sq->sleeping, 0) == 0)
-		SL_COUNT(sq, sq_wakeups);
-}
-
 static void idle_policy(struct sluice_squeue *sq, enum sluice_idle idle, uint64_t now, int rc)
 {
 	if (idle == SLUICE_IDLE_SPIN)
@@ -352,7 +338,7 @@ static void idle_policy(struct sluice_squeue *sq, enum sluice_idle idle, uint64_
 	else if (idle == SLUICE_IDLE_YIELD || rc < 0 || sq->priv->idle_run < SLEEP_AFTER)
 		sched_yield();
 	else if (sq->priv->enter == 0)
-		idle_sleep(sq, now);
+		sl_idle_sleep(sq, now);
 }
 
 int sluice_squeue_run(struct sluice_squeue *sq, enum sluice_idle idle, const volatile int *stop,
@@ -370,12 +356,15 @@ int sluice_squeue_run(struct sluice_squeue *sq, enum sluice_idle idle, const vol
 		uint64_t now = clock();
 
 		rc = sluice_squeue_poll(sq, now, 0);
-		if (rc > 0)
+		if (rc > 0) {
+			sl_idle_end(sq);
 			continue;
+		}
 		if (rc < 0 && rc != -EBUSY)
 			return rc;
 		idle_policy(sq, idle, now, rc);
 	}
+	sl_idle_end(sq);
 	/* A holder still has it: wait, for release must not pull it away. */
 	while (!owned && (rc = sluice_squeue_release(sq)) == -EBUSY) {
 		sched_yield();

@@ -36,6 +36,24 @@ struct sl_backlog {
 	struct rte_mbuf *head, *tail;
 };
 
+#define SL_SLEEP_FDS 64 /* descriptors of ports that a sleeper looks at */
+
+/** How `sleeping` says who must be woken how. */
+enum sl_sleep_how {
+	SL_SLEEP_NOT,
+	SL_SLEEP_FUTEX,
+	SL_SLEEP_FDS_TOO, /* in ppoll, with an eventfd among the descriptors */
+};
+
+struct sl_sleep {
+	bool armed;     /* the ports were asked to tell */
+	bool all;       /* and all of them can */
+	uint32_t nfds;  /* of ports */
+	uint64_t ports; /* bit per port that tells */
+	int eventfd;    /* + 1; 0: not made yet */
+	int fd[SL_SLEEP_FDS];
+};
+
 struct sl_sq_priv {
 	/* --- who owns the squeue (a holder counts as owner) --- */
 	sl_entry_t run; /* entries taken off the shared list and not yet run, oldest first */
@@ -61,6 +79,7 @@ struct sl_sq_priv {
 	uint32_t backlog_n;
 	struct sl_backlog backlog[SL_MAX_PORTS];
 	uint16_t nqueues[SL_MAX_PORTS];
+	struct sl_sleep sleep;
 
 	/* --- shared --- */
 	_Atomic uintptr_t holder
@@ -91,7 +110,6 @@ void sl_arrivals_run(struct sluice_squeue *sq);
 void sl_handed_help(struct sluice_stack *st, uint64_t handed);
 uint64_t sl_entries_cancel(struct sluice_squeue *sq);
 void sl_call_complete(struct sluice_squeue *sq, struct sl_call *c, int64_t result);
-void sl_sq_wake(struct sluice_squeue *sq);
 long sl_futex(_Atomic uint32_t *word, int op, uint32_t val, uint64_t timeout_ns);
 
 static inline bool sl_entries_pending(struct sluice_squeue *sq)
@@ -109,8 +127,10 @@ static inline void sl_arrivals(struct sluice_squeue *sq)
 		sl_arrivals_run(sq);
 }
 
+void sl_sq_wake(struct sluice_squeue *sq);
+
 /** After a change that a sleeper must see, made with sequential consistency: counterpart of
- * sl_sleep in loop.c. */
+ * sl_idle_sleep. */
 static inline void sl_sq_kick(struct sluice_squeue *sq)
 {
 	if (SL_UNLIKELY(atomic_load(&sq->sleeping) != 0))
@@ -184,6 +204,21 @@ void sl_fwd_destroy(struct sluice_squeue *sq);
 /* apptimer.c */
 int sl_app_timers_init(struct sluice_squeue *sq);
 void sl_app_timers_fini(struct sluice_squeue *sq);
+
+/* reset.c */
+int64_t sl_port_op(struct sluice_squeue *sq, const struct sluice_args *args);
+
+/* sleep.c: for who polls */
+void sl_idle_sleep(struct sluice_squeue *sq, uint64_t now);
+void sl_ports_disarm(struct sluice_squeue *sq);
+void sl_sleep_fini(struct sluice_squeue *sq);
+
+/** There is work: ports need not say any more that packets come. */
+static inline void sl_idle_end(struct sluice_squeue *sq)
+{
+	if (SL_UNLIKELY(sq->priv->sleep.armed))
+		sl_ports_disarm(sq);
+}
 
 /* loop.c */
 unsigned int sl_rx_burst(struct sluice_squeue *sq, unsigned int port, uint16_t q,

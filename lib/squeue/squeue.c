@@ -23,7 +23,7 @@
  * waiting for it, or might be itself. Such a call gets -EXDEV.
  *
  * Files: squeue.c life and ownership; entry.c doors, calls and their list; mail.c entries of
- * connections that have moved; loop.c the pass and run(); hold.c synch_enter; tx.c staging and forwarding; apptimer.c; wheel.c.
+ * connections that have moved; loop.c the pass and run(); sleep.c; hold.c synch_enter; tx.c staging and forwarding; apptimer.c; wheel.c.
  */
 #include "sq_priv.h"
 
@@ -228,6 +228,7 @@ void sl_squeue_destroy(struct sluice_squeue *sq, uint64_t *calls)
 	}
 	sl_fwd_destroy(sq);
 	sl_app_timers_fini(sq);
+	sl_sleep_fini(sq);
 	munmap(sq->doors, p->doors_len);
 	sl_sq_free(st, p, sizeof(*p));
 	sl_sq_free(st, sq, sizeof(*sq));

@@ -164,6 +164,7 @@ _Static_assert(sizeof(struct sl_door) == 128, "a door is two cache lines: bell, 
 	X(SL_OP_IFS, "interfaces")                                            \
 	X(SL_OP_RESET, "reset") /* as if the peer had reset it, and it too */ \
 	X(SL_OP_ABORT_SOME, "abort_matching")                                 \
+	X(SL_OP_PORT, "port") /* leave it, or come back: reset.c */           \
 	X(SL_OP_MISC, "misc")
 enum sl_op {
 #define X(tag, name) tag,
@@ -288,7 +289,7 @@ struct sluice_squeue {
 	/* below: squeue.c's own */
 	_Atomic sl_entry_t entries __attribute__((aligned(64))); /* list, newest first */
 	_Atomic sl_entry_t arrivals; /* connections that move here: a list of notes, newest first */
-	_Atomic uint32_t sleeping;   /* futex word/eventfd: set while the idle policy sleeps */
+	_Atomic uint32_t sleeping;   /* enum sl_sleep_how; a futex word */
 	_Atomic uintptr_t owner;     /* thread token, 0 nobody */
 	struct sl_sq_priv *priv;
 };
@@ -301,6 +302,19 @@ struct sl_op_reg {
 
 struct sl_stash;
 
+/** A port that is set up anew: reset.c. */
+struct sl_port_reset {
+	_Atomic bool wanted;
+	enum sl_reset_step {
+		SL_RESET_NONE,
+		SL_RESET_LEAVING,
+		SL_RESET_RETURNING
+	} step;               /* under reset_lock, as `told` */
+	uint64_t told;        /* bit per squeue that got the entry of this step */
+	_Atomic uint64_t did; /* and has run it */
+	struct sluice_driver_ops off;
+};
+
 struct sluice_stack {
 	char name[32];
 	struct sluice_stack_params params;
@@ -311,6 +325,8 @@ struct sluice_stack {
 	struct sluice_squeue *sq[SL_MAX_SQUEUES];
 	struct sluice_driver port[SL_MAX_PORTS];
 	unsigned int nports;
+	struct sl_port_reset reset[SL_MAX_PORTS];
+	pthread_mutex_t reset_lock;
 	/* A squeue was polled: ports, operations and the application are fixed */
 	_Atomic bool running;
 	struct sl_op_reg op[SLUICE_MAX_OPS];

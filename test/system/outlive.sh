@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# outlive.sh KIND TESTTCP MIB RELAY (MIB is not used): connections outlive their link. KIND memif: two sluice processes with a relay between
-# them, which is killed and started anew, so that both ports lose their peer and get another one. KIND af_xdp: the other
-# end of the link goes down and comes up. Busy connections go on afterwards, every byte right; the gap is measured.
+# outlive.sh KIND TESTTCP MIB RELAY (MIB is not used): connections outlive their link. KIND memif, vhost: two sluice processes with a relay
+# between them, which is killed and started anew, so that both ports lose their peer (with vhost their back end) and get another one.
+# KIND af_xdp: the other end of the link goes down and comes up. KIND reset: the port of a client with two lcores is reset under load,
+# three times. Busy connections go on afterwards, every byte right; the gap is measured.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -10,6 +11,8 @@ kind=$1
 testtcp=$2
 relay=${4:-}
 away=1
+early=
+offload=
 
 # client NS EAL... -- OPTION...: in the background; runs for 4 s.
 client() {
@@ -43,8 +46,7 @@ common="--no-huge --no-telemetry --no-shconf --no-pci -m 256 --log-level error"
 relay_up() {
 	# shellcheck disable=SC2086
 	start_any "" relay "$relay" $common --file-prefix "$prefix-r" --lcores "0@$last_cpu" \
-	    --vdev "net_memif0,role=client,socket=$tmp/a,socket-abstract=no" \
-	    --vdev "net_memif1,role=client,socket=$tmp/b,socket-abstract=no"
+	    --vdev "${middle/SOCKET/$tmp/a}" --vdev "${middle2/SOCKET/$tmp/b}"
 	re=$started
 	await relay "$re" 20 ready
 }
@@ -71,27 +73,75 @@ settled() {
 }
 
 case "$kind" in
-memif)
+memif | vhost)
 	tmp=$(mktemp -d "${TMPDIR:-/tmp}/sluice-outlive.XXXXXX")
 	trap cleanup EXIT
 	trap 'exit 143' TERM INT HUP
-	ls "$(pkg-config --variable=libdir libdpdk 2>/dev/null || echo /usr/lib)"/librte_net_memif.so* >/dev/null 2>&1 ||
-	    skip "DPDK has no memif"
+	ls "$(pkg-config --variable=libdir libdpdk 2>/dev/null || echo /usr/lib)"/librte_net_$kind.so* >/dev/null 2>&1 ||
+	    skip "DPDK has no $kind"
+	if [ "$kind" = memif ]; then
+		edge=net_memif0,role=server,socket-abstract=no,socket=SOCKET
+		middle=net_memif0,role=client,socket-abstract=no,socket=SOCKET
+		middle2=net_memif1,role=client,socket-abstract=no,socket=SOCKET
+	else
+		# The front end listens, so that another back end can come.
+		edge=net_virtio_user0,server=1,queue_size=1024,path=SOCKET
+		middle=net_vhost0,client=1,iface=SOCKET
+		middle2=net_vhost1,client=1,iface=SOCKET
+		offload="--offload off"
+		early=1
+	fi
+	# shellcheck disable=SC2086
+	[ -z "$early" ] || relay_up
 	# shellcheck disable=SC2086
 	start_any "" server "$testtcp" $common --file-prefix "$prefix-s" --lcores "0@$first_cpu" \
-	    --vdev "net_memif0,role=server,socket=$tmp/a,socket-abstract=no,mac=02:53:4c:00:00:31" -- --role server --ports 0 \
-	    --servers 10.79.0.1:80 --idle yield --verify
+	    --vdev "${edge/SOCKET/$tmp/a},mac=02:53:4c:00:00:31" -- --role server --ports 0 \
+	    --servers 10.79.0.1:80 --idle yield --verify $offload
 	server=$started
 	wait_until 15 test -S "$tmp/a" || die "no socket"
-	client "" --vdev "net_memif0,role=server,socket=$tmp/b,socket-abstract=no,mac=02:53:4c:00:00:32" -- --ports 0 \
-	    --clients 10.79.0.2 --servers 10.79.0.1:80
+	# shellcheck disable=SC2086
+	client "" --vdev "${edge/SOCKET/$tmp/b},mac=02:53:4c:00:00:32" -- --ports 0 \
+	    --clients 10.79.0.2 --servers 10.79.0.1:80 $offload
 	wait_until 15 test -S "$tmp/b" || die "no socket"
-	relay_up
+	[ -n "$early" ] || relay_up
 	wait_until 20 busy || die "no load"
 	kill -KILL "$re"
 	wait "$re" 2>/dev/null || true
 	sleep $away
 	relay_up
+	settled
+	;;
+reset)
+	tmp=$(mktemp -d "${TMPDIR:-/tmp}/sluice-outlive.XXXXXX")
+	trap cleanup EXIT
+	trap 'exit 143' TERM INT HUP
+	ls "$(pkg-config --variable=libdir libdpdk 2>/dev/null || echo /usr/lib)"/librte_net_vhost.so* >/dev/null 2>&1 ||
+	    skip "DPDK has no vhost"
+	mkfifo "$tmp/orders"
+	exec 9<>"$tmp/orders"
+	# shellcheck disable=SC2086
+	start_any "" server "$testtcp" $common --file-prefix "$prefix-s" --lcores "(0-1)@$first_cpu" \
+	    --vdev "net_vhost0,iface=$tmp/a,queues=2" -- --role server --ports 0 --servers 10.79.0.1:80 --idle yield --verify
+	server=$started
+	wait_until 15 test -S "$tmp/a" || die "no socket"
+	# As many queues; orders from the pipe.
+	# shellcheck disable=SC2086
+	start_any "" client sh -c 'in=$0; exec "$@" <"$in"' "$tmp/orders" "$testtcp" $common --file-prefix "$prefix-c" \
+	    --lcores "(0-1)@$last_cpu" --vdev "net_virtio_user0,path=$tmp/a,queues=2,queue_size=1024" -- \
+	    --ports 0 --clients 10.79.0.2 --servers 10.79.0.1:80 --role client --engine rr --connections 16 --verify \
+	    --idle yield --duration 3s --interactive --json "$tmp/client.json"
+	cl=$started
+	wait_until 20 eval 'echo show conns >&9; sleep 0.1; [ "$(grep -c " 8 established" "$tmp/client.log")" -ge 2 ]' ||
+		die "no connections"
+	echo start >&9
+	wait_until 20 eval 'echo show stats >&9; sleep 0.1; busy' || die "no load"
+	away=0
+	for n in 1 2 3; do
+		echo "port reset 0" >&9
+		wait_until 10 eval "[ \$(grep -c 'port was reset' $tmp/client.log) = $n ]" || die "no reset $n"
+	done
+	wait_until 20 eval 'grep -q "^sluice rr" "$tmp/client.log"' || die "no report"
+	echo quit >&9
 	settled
 	;;
 af_xdp)

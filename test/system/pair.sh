@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # pair.sh KIND XFER [MIB]: two sluice processes over a port of shared memory, a file each way; SHA-256 equal, nothing
 # left behind. KIND: memif, or vhost (one end net_vhost, the other net_virtio_user: checksum and segmentation offload,
-# whose packets arrive without checksums and longer than a segment).
+# whose packets arrive without checksums and longer than a segment). Idle lcores sleep; over vhost packets wake them.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -48,7 +48,7 @@ run() {
 	: >"$tmp/$name.log" # at once: what the one before said is not this one's
 	# The other end may close its socket first. Until it is there, nobody answers for its address.
 	(trap '' PIPE; exec "$xfer" --no-huge --no-pci --no-telemetry --no-shconf -m 256 --file-prefix "sluice-pair-$$-$name" \
-	    --lcores "0@$([ "$name" = a ] && echo "$first_cpu" || echo "$last_cpu")" --vdev "$vdev" -- --linger 1000 --tunable ip.neigh_tries=20 "$@") \
+	    --lcores "0@$([ "$name" = a ] && echo "$first_cpu" || echo "$last_cpu")" --vdev "$vdev" -- --sleep --linger 1000 --tunable ip.neigh_tries=20 "$@") \
 	    >"$tmp/$name.log" 2>&1 &
 	started=$!
 }
@@ -82,6 +82,8 @@ one() {
 	[ "$rc" = 0 ] || die "$kind $dir IPv$v: the listening end failed ($rc)"
 	same "$tmp/sent" "$tmp/got" || die "$kind $dir IPv$v: SHA-256 differs"
 	[ "$kind $dir" != "vhost send" ] || large
+	[ "$kind" != vhost ] || [ "$(awk '$1 == "sleeps" && $4 > 0' "$tmp/a.log" "$tmp/b.log" | wc -l)" = 2 ] ||
+		die "no packet woke an end: $(grep -h ^sleeps "$tmp/a.log" "$tmp/b.log")"
 	sum=$(grep -h ^bytes "$tmp/a.log" "$tmp/b.log" | tr '\n' ';')
 	echo "$kind: ${dir} over IPv$v: $sum equal"
 }

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # transfer.sh LINK XFER [MIB]: a file each way between sluice and Linux, each once as client and once as server, over
-# IPv4 and IPv6; SHA-256 equal, nothing left behind.
+# IPv4 and IPv6; SHA-256 equal, nothing left behind. Over TAP the idle lcore sleeps, and packets wake it.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -12,6 +12,7 @@ begin "$1" python3
 random_file "$mib"
 raw=()
 [ "$link" != tun ] || raw=(--l3)
+[ "$link" != tap ] || raw=(--sleep)
 
 # one ROLE DIRECTION FAMILY: ROLE and DIRECTION are sluice's.
 one() {
@@ -42,6 +43,8 @@ one() {
 	ended "$x" 30 xfer
 	[ "$rc" = 0 ] || die "$role $dir IPv$v: xfer failed ($rc)"
 	same "$tmp/sent" "$tmp/got" || die "$role $dir IPv$v: SHA-256 differs"
+	[ "$link" != tap ] || [ "$(awk '$1 == "sleeps" { print $4 }' "$tmp/xfer.log")" -gt 0 ] ||
+	    die "no packet woke it: $(grep ^sleeps "$tmp/xfer.log")"
 	got=$(grep ^bytes "$tmp/xfer.log")
 	echo "$link: sluice $role ${dir}s over IPv$v: $got, equal, $((SECONDS - t0)) s"
 }

@@ -45,6 +45,7 @@ struct xfer {
 	uint16_t listen;
 	uint64_t keepalive; /* seconds, 0: off */
 	uint64_t linger;    /* ms */
+	bool sleep;         /* when idle, woken by the port's interrupt */
 	bool sending, l3;   /* l3: the port carries no Ethernet headers */
 	const uint8_t *map; /* file to send */
 	int fd;             /* file to receive into */
@@ -389,6 +390,7 @@ static void parse_options(struct xfer *x, struct sluice_tunables *t, int argc, c
 	    {"linger", required_argument, NULL, 'L'},
 	    {"tunable", required_argument, NULL, 't'},
 	    {"l3", no_argument, NULL, '3'},
+	    {"sleep", no_argument, NULL, 'S'},
 	    {NULL, 0, NULL, 0},
 	};
 	int opt;
@@ -422,6 +424,9 @@ static void parse_options(struct xfer *x, struct sluice_tunables *t, int argc, c
 			break;
 		case '3':
 			x->l3 = true;
+			break;
+		case 'S':
+			x->sleep = true;
 			break;
 		default:
 			exit(1);
@@ -531,7 +536,7 @@ int main(int argc, char **argv)
 	    .tunables = &tunables,
 	    .log = log_line};
 	struct sluice_ethdev_params ep = {
-	    .size = sizeof(ep), .nqueues = 1, .rx_pool = mp[2], .l3 = x.l3};
+	    .size = sizeof(ep), .nqueues = 1, .rx_pool = mp[2], .l3 = x.l3, .rx_intr = x.sleep};
 
 	if (sluice_stack_create(&sp, &x.st, &why) != 0)
 		die("stack: %s", why);
@@ -542,7 +547,9 @@ int main(int argc, char **argv)
 	check(sluice_app_register(x.st, &app), "application");
 	configure(&x, (unsigned int)port);
 
-	check(sluice_squeue_run(sluice_squeue(x.st, 0), SLUICE_IDLE_YIELD, &stop, NULL), "run");
+	check(sluice_squeue_run(sluice_squeue(x.st, 0),
+		  x.sleep ? SLUICE_IDLE_SLEEP : SLUICE_IDLE_YIELD, &stop, NULL),
+	    "run");
 	linger(&x);
 	sluice_squeue_release(sluice_squeue(x.st, 0));
 
@@ -553,6 +560,9 @@ int main(int argc, char **argv)
 	say("bytes %llu retrans %llu drops %llu", (unsigned long long)x.done,
 	    (unsigned long long)c.tcp_retrans_segs,
 	    (unsigned long long)(ps.rx_missed + ps.rx_nomem + ps.rx_errors + ps.tx_errors));
+	say("sleeps %llu packet %llu entry %llu passes %llu", (unsigned long long)c.sq_sleeps,
+	    (unsigned long long)c.sq_wakeups_rx, (unsigned long long)c.sq_wakeups,
+	    (unsigned long long)c.sq_polls);
 	if (x.error != 0)
 		say("error %s", strerrorname_np(x.error));
 	check(sluice_stack_destroy(x.st, &leaks), "destroy");

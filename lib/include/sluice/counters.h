@@ -31,6 +31,7 @@
 	X(sq_budget_entries, "passes that stopped draining entries at the budget") \
 	X(sq_budget_output, "passes that stopped output at the budget") \
 	X(sq_wakeups, "times a sleeping squeue was woken by a producer") \
+	X(sq_wakeups_rx, "times a sleeping squeue was woken by a packet (rx interrupt)") \
 	X(sq_sleeps, "times the idle policy slept") \
 	X(sq_fwd_out, "packets forwarded to the squeue that owns them") \
 	X(sq_fwd_in, "packets received from another squeue") \

@@ -81,6 +81,15 @@ struct sluice_driver_ops {
 	/** Earliest time at which rx of queue q will give something, UINT64_MAX for none or
 	 * unknown. Optional. */
 	uint64_t (*next)(void *ctx, uint16_t q);
+	/**
+	 * Sleeping until a packet comes. arm: from now on a packet that comes for queue q makes one of
+	 * fds[] readable, until disarm; returns their number, at most max, or -errno when the port
+	 * cannot tell. What came before does not count, so the owner polls once more before it sleeps;
+	 * a descriptor may be readable with nothing there. Both optional: a sleeper then polls every so
+	 * often (squeue.idle_sleep). Owner of the queue.
+	 */
+	int (*arm)(void *ctx, uint16_t q, int *fds, unsigned int max);
+	void (*disarm)(void *ctx, uint16_t q);
 	/** Idle housekeeping (rte_eth_tx_done_cleanup). Optional. */
 	void (*idle)(void *ctx, uint16_t q);
 	/**
@@ -93,6 +102,12 @@ struct sluice_driver_ops {
 	/** Poll for link, reset and removal; calls `event` for each. Called by squeue 0 now and
 	 * then. Optional. */
 	void (*events)(void *ctx, void (*event)(void *arg, enum sluice_port_event ev), void *arg);
+	/**
+	 * Set the port up anew: stop, reset, configure, start; queues, key and table as before. No rx or tx
+	 * runs meanwhile, and the thread may be any. 0 or -errno: the port is down, and asked for again.
+	 * Optional: a port without it keeps the state it is in. See sluice_ports_serve().
+	 */
+	int (*reset)(void *ctx);
 	/** Release everything. Queued packets are freed. */
 	void (*destroy)(void *ctx);
 };
@@ -117,6 +132,7 @@ struct sluice_ethdev_params {
 	bool l3;                     /* frames have no Ethernet header */
 	bool no_offload;             /* use none of the port's offloads */
 	bool lro;                    /* ask for LRO */
+	bool rx_intr;                /* ask for receive interrupts: lcores will sleep */
 	struct rte_mempool *rx_pool; /* set-up only */
 	const uint8_t *rss_key;      /* 40 bytes; NULL: random (set-up only) */
 };

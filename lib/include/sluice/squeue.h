@@ -78,14 +78,16 @@ SLUICE_API uint64_t sluice_squeue_next(struct sluice_squeue *sq);
 /** Give up ownership, so that another thread may poll. Owner, outside a pass. */
 SLUICE_API int sluice_squeue_release(struct sluice_squeue *sq);
 
+/** What an idle squeue does. A sleeper is woken by entries, hand-overs, timers, and packets of ports that
+ * can tell (arm in driver.h); it polls the others every squeue.idle_sleep. */
 enum sluice_idle {
 	SLUICE_IDLE_SPIN,
 	SLUICE_IDLE_YIELD,
 	SLUICE_IDLE_SLEEP
 };
 
-/** Poll until *stop is nonzero (checked every pass), on the clock given (NULL: CLOCK_MONOTONIC).
- * Pinned mode. */
+/** Poll until *stop is nonzero (checked every pass, so that a sleeper may see it squeue.idle_max later
+ * unless something wakes it), on the clock given (NULL: CLOCK_MONOTONIC). Pinned mode. */
 SLUICE_API int sluice_squeue_run(struct sluice_squeue *sq, enum sluice_idle idle,
     const volatile int *stop, uint64_t (*clock)(void));
 

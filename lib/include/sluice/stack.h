@@ -93,6 +93,18 @@ SLUICE_API int sluice_port_stats(
     const struct sluice_stack *st, unsigned int port, struct sluice_port_stats *stats);
 
 /**
+ * Set up anew the ports that have asked for it (SLUICE_PORT_RESET), or for which sluice_port_reset()
+ * has. Squeues leave such a port, the port is reset, they come back; connections only see a link that
+ * was silent. Goes on without waiting, so call it now and then (say ten times a second) while squeues
+ * are polled. Returns the number of ports that were reset in this call, or -errno of one that would not
+ * be: it stays silent and is tried again at the next call. Only the reset itself takes time. Any
+ * thread.
+ */
+SLUICE_API int sluice_ports_serve(struct sluice_stack *st);
+/** Have sluice_ports_serve() reset a port. -ENOENT, -ENOTSUP (its driver cannot). Any thread. */
+SLUICE_API int sluice_port_reset(struct sluice_stack *st, unsigned int port);
+
+/**
  * Push frames in instead of letting a driver pull: takes ownership of the n mbufs; those that are
  * not the stack's come back at the front of pkts, and their number is returned. On the squeue's
  * owner, outside a pass; the next poll runs what they cause.

@@ -25,7 +25,8 @@
 	X(sq_backlog, "squeue.backlog", R, "packets", 32, 1048576, 4096, "packets kept while the squeue is handed out") \
 	X(sq_hold_warn, "squeue.hold_warn", R, "ns", 1000, SLUICE_SEC(60), SLUICE_MS(10), "holds longer than this are counted and logged") \
 	X(sq_spin, "squeue.spin", R, "ns", 0, SLUICE_MS(100), 20000, "how long a synchronous caller spins before it sleeps") \
-	X(sq_idle_sleep, "squeue.idle_sleep", R, "ns", 1000, SLUICE_MS(100), SLUICE_MS(1), "longest sleep of an idle squeue under policy sleep") \
+	X(sq_idle_sleep, "squeue.idle_sleep", R, "ns", 1000, SLUICE_MS(100), SLUICE_MS(1), "longest sleep of an idle squeue under policy sleep, when a port cannot tell that packets come") \
+	X(sq_idle_max, "squeue.idle_max", R, "ns", 1000, SLUICE_SEC(1), SLUICE_MS(100), "longest sleep of an idle squeue all of whose ports can tell (rx interrupts)") \
 	X(sq_fwd_ring, "squeue.fwd_ring", S, "packets", 64, 65536, 1024, "ring between each two squeues for packets of the other") \
 	X(app_timers, "squeue.app_timers", R, "timers", 0, 16777216, 65536, "application timers that may be armed at once, per squeue") \
 	/* --- IP --- */ \

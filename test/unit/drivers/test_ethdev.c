@@ -254,6 +254,11 @@ static void keeps_no_external_memory(void **state)
 	destroy();
 }
 
+/* What a port's driver does in DPDK; its headers for drivers are not installed. */
+struct rte_eth_dev *rte_eth_dev_get_by_name(const char *name);
+int rte_eth_dev_callback_process(
+    struct rte_eth_dev *dev, enum rte_eth_event_type event, void *ret_param);
+
 static void note(void *arg, enum sluice_port_event ev)
 {
 	((int *)arg)[ev]++;
@@ -262,6 +267,7 @@ static void note(void *arg, enum sluice_port_event ev)
 static void events(void **state)
 {
 	struct sluice_ethdev_params p = set_up(loop_port());
+	char name[RTE_ETH_NAME_MAX_LEN];
 	int ev[4] = {0};
 
 	assert_int_equal(sluice_ethdev_create(&p, &d), 0);
@@ -273,7 +279,8 @@ static void events(void **state)
 	assert_int_equal(ev[SLUICE_PORT_LINK_DOWN], 1);
 	assert_false(info().link_up);
 	assert_int_equal(rte_eth_dev_set_link_up(p.port_id), 0);
-	((struct ethdev *)d.ctx)->reset = true;
+	assert_int_equal(rte_eth_dev_get_name_by_port(p.port_id, name), 0);
+	rte_eth_dev_callback_process(rte_eth_dev_get_by_name(name), RTE_ETH_EVENT_INTR_RESET, NULL);
 	d.ops->events(d.ctx, note, ev);
 	d.ops->events(d.ctx, note, ev);
 	assert_int_equal(ev[SLUICE_PORT_LINK_UP], 1);
@@ -344,6 +351,60 @@ static void steering(void **state)
 	rte_vdev_uninit("net_null7");
 }
 
+/* Anew: packets go on, a tuple's queue is the same. */
+static void reset(void **state)
+{
+	struct sluice_ethdev_params p = set_up(loop_port());
+	struct fr f = {.kind = FR_TCP4, .len = 100, .id = 1};
+	struct sluice_addr s = fr_addr(false, 0x0a000001), t = fr_addr(false, 0x0a000002);
+	struct rte_eth_rss_reta_entry64 r[2] = {{.mask = UINT64_MAX}, {.mask = UINT64_MAX}};
+	struct rte_mbuf *m[2];
+	int was[200];
+	uint16_t port;
+
+	p.rx_intr = true; /* asked for, not to be had */
+	assert_int_equal(sluice_ethdev_create(&p, &d), 0);
+	for (int i = 0; i < 3; i++) {
+		int fd[1];
+
+		m[0] = fr_make(mp, &f, 300);
+		assert_int_equal(d.ops->tx(d.ctx, 0, m, 1, 0), 1);
+		assert_int_equal(d.ops->rx(d.ctx, 0, m, 2, 0), 1);
+		rte_pktmbuf_free(m[0]);
+		assert_int_equal(d.ops->arm(d.ctx, 0, fd, 1), -ENOTSUP);
+		assert_int_equal(d.ops->reset(d.ctx), 0);
+		assert_true(info().link_up);
+	}
+	destroy();
+
+	assert_int_equal(rte_vdev_init("net_null9", NULL), 0);
+	assert_int_equal(rte_eth_dev_get_port_by_name("net_null9", &port), 0);
+	p = set_up(port);
+	p.nqueues = 4;
+	assert_int_equal(sluice_ethdev_create(&p, &d), 0);
+	for (uint16_t i = 0; i < 200; i++)
+		was[i] = d.ops->steer(d.ctx, &s, &t, i, 80);
+	/* As if the device had lost its table. */
+	assert_int_equal(rte_eth_dev_rss_reta_update(port, r, 128), 0);
+	assert_int_equal(d.ops->reset(d.ctx), 0);
+	for (uint16_t i = 0; i < 200; i++)
+		assert_int_equal(d.ops->steer(d.ctx, &s, &t, i, 80), was[i]);
+	assert_int_equal(rte_eth_dev_rss_reta_query(port, r, 128), 0);
+	for (int i = 0; i < 128; i++)
+		assert_int_equal(r[i / 64].reta[i % 64], ((struct ethdev *)d.ctx)->reta[i]);
+	assert_int_equal(info().nqueues, 4);
+	destroy();
+	rte_vdev_uninit("net_null9");
+
+	/* Of a port that somebody else has set up, that one is the master. */
+	p = set_up(loop_port());
+	configure(p.port_id, 1, 0);
+	p.adopt = true;
+	assert_int_equal(sluice_ethdev_create(&p, &d), 0);
+	assert_null(d.ops->reset);
+	destroy();
+}
+
 static void raw_l3_and_mtu(void **state)
 {
 	struct sluice_ethdev_params p;
@@ -400,6 +461,7 @@ int main(void)
 	    cmocka_unit_test(guards),
 	    cmocka_unit_test(events),
 	    cmocka_unit_test(steering),
+	    cmocka_unit_test(reset),
 	    cmocka_unit_test(raw_l3_and_mtu),
 	    cmocka_unit_test(bad_parameters),
 	};

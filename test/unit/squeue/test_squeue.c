@@ -779,7 +779,7 @@ static void sleep_wake(void **state)
 	struct sluice_args a = {{0}};
 
 	make(1);
-	f->st.sq[0]->tun.sq_idle_sleep = SLUICE_SEC(3600);
+	f->st.sq[0]->tun.sq_idle_sleep = f->st.sq[0]->tun.sq_idle_max = SLUICE_SEC(3600);
 	run_start(&r, SLUICE_IDLE_SLEEP);
 	for (uint32_t i = 0; i < 50; i++) {
 		if (i % 2 == 0)
