@@ -90,7 +90,7 @@ static void sweep(void)
 static struct sl_stash *make(struct sluice_stack *st)
 {
 	struct rte_mempool *pool = st->params.data_pool;
-	uint32_t cap = (uint32_t)st->tun.sock_stash;
+	uint32_t cap = (uint32_t)__atomic_load_n(&st->tun.sock_stash, __ATOMIC_RELAXED);
 	struct sl_stash *s;
 
 	/* It has a cache already? One without a place tells the next call that there is none. */

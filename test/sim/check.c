@@ -4,6 +4,7 @@
 
 #include <rte_mbuf.h>
 
+#include <sock/sock_int.h>
 #include <squeue/sq_priv.h>
 
 #include "mpool.h"
@@ -390,6 +391,7 @@ void sim_check_baseline(struct sim *s)
 
 		for (unsigned int q = 0; q < s->nsq[i]; q++)
 			squeue_empty(s, i, q);
+		sl_stash_drop_all(s->st[i]); /* the thread's own share of the pool */
 		sluice_counters_sum(s->st[i], &c);
 		SIM_CHECK(s, SIM_CK_BASELINE, c.tcp_curr_estab == 0,
 		    "stack %u: tcp_curr_estab is %lu", i, (unsigned long)c.tcp_curr_estab);
