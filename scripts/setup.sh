@@ -20,7 +20,7 @@ usage() {
 build="gcc libc6-dev meson ninja-build pkg-config libdpdk-dev libnuma-dev"
 net="iproute2 ethtool iputils-ping curl util-linux procps"
 quickstart="$net wrk nginx-light haproxy"
-test="$net wrk nginx-light openssl g++ clang libclang-rt-14-dev clang-format-14 libcmocka-dev libbenchmark-dev python3 tshark gcovr redis-server redis-tools iperf3"
+test="$net wrk nginx-light openssl g++ clang libclang-rt-14-dev clang-format-14 libcmocka-dev libbenchmark-dev python3 tshark gcovr redis-server redis-tools iperf3 dropbear-bin"
 programs="$test haproxy memcached lighttpd socat"
 bench="g++ libbenchmark-dev valgrind"
 

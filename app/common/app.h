@@ -75,7 +75,7 @@ struct rte_mempool *app_pool(
 
 struct app_stack {
 	struct sluice_stack *st;
-	struct rte_mempool *hdr_pool, *data_pool, *rx_pool[2];
+	struct rte_mempool *hdr_pool, *data_pool, *rx_pool[2], *except_pool;
 	uint64_t mem; /* bytes that the stack holds now; relaxed atomic */
 	unsigned int rx_mbufs;
 };
@@ -128,6 +128,16 @@ int app_ethdev_add(struct app_stack *s, struct sluice_ethdev_params *p);
 /** The same with the kernel on it, unless k is NULL or has no port. */
 int app_ethdev_share(
     struct app_stack *s, struct sluice_ethdev_params *p, const struct app_kernel *k);
+
+/** --mirror: DEV[=IF], kept up by app_mirror_serve on a control thread. */
+struct app_mirror {
+	struct sluice_mirror *m;
+	int last; /* what the last run said: a message for each other thing */
+};
+/** Without text nothing happens. 0 or -errno after a message. */
+int app_mirror_open(struct app_mirror *m, struct sluice_stack *st, const char *text);
+void app_mirror_serve(struct app_mirror *m);
+void app_mirror_close(struct app_mirror *m);
 
 struct app_net {
 	const char *ifname;

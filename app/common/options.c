@@ -2,6 +2,7 @@
 #include "options.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <string.h>
 
 #include <rte_common.h>
@@ -64,6 +65,7 @@ static int parse_shared(struct app_options *o, int opt, char *text, int argc, ch
 {
 	struct sockaddr_storage ss;
 	unsigned int len;
+	uint64_t kernel;
 	int rc;
 
 	switch ((enum app_opt)opt) {
@@ -94,12 +96,47 @@ static int parse_shared(struct app_options *o, int opt, char *text, int argc, ch
 	case APP_OPT_FORCE:
 		app_force = true;
 		return 0;
+	case APP_OPT_KERNEL:
+		o->kernel_port = text;
+		return app_parse_u64(text, 0, RTE_MAX_ETHPORTS - 1, &kernel);
+	case APP_OPT_KERNEL_RULES:
+		o->kernel_rules = text;
+		return 0;
+	case APP_OPT_MIRROR:
+		o->mirror = text;
+		return 0;
 	case APP_OPT_VERBOSE:
 		app_log_level = 7;
 		return 0;
 	default:
 		return -EINVAL;
 	}
+}
+
+int app_options_kernel(
+    const struct app_options *o, const uint16_t *port, unsigned int n, struct app_kernel *k)
+{
+	uint64_t id;
+
+	k->port = -1;
+	k->nrules = 0;
+	if (o->kernel_port == NULL && o->kernel_rules != NULL) {
+		app_err("--kernel-rules without --kernel");
+		return -EINVAL;
+	}
+	if (o->kernel_port == NULL)
+		return 0;
+	if (app_parse_u64(o->kernel_port, 0, RTE_MAX_ETHPORTS - 1, &id) != 0)
+		return -EINVAL;
+	k->port = (int)id;
+	if (o->kernel_rules != NULL)
+		return app_kernel_rules(k, o->kernel_rules);
+	for (unsigned int i = 0; i < n && i < SLUICE_KERNEL_RULES; i++)
+		k->rule[k->nrules++] = (struct sluice_kernel_rule){
+		    .proto = IPPROTO_TCP, .port_first = port[i], .port_last = port[i]};
+	if (n == 0)
+		k->rule[k->nrules++] = (struct sluice_kernel_rule){.proto = IPPROTO_TCP};
+	return 0;
 }
 
 static int set_tunables(const struct app_options *o, struct sluice_tunables *t)

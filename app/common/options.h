@@ -22,6 +22,8 @@ struct app_options {
 	enum sluice_idle idle[APP_MAX_IDLE]; /* of each lcore, see app_idle */
 	unsigned int nidle;
 	bool offload;
+	const char *kernel_port, *kernel_rules; /* as given, see app_options_kernel */
+	const char *mirror;
 };
 
 /** Values of the shared options in a getopt_long table; a program's own begin at APP_OPT_OWN. */
@@ -38,6 +40,9 @@ enum app_opt {
 	APP_OPT_IDLE,
 	APP_OPT_TUNABLE,
 	APP_OPT_FORCE,
+	APP_OPT_KERNEL,
+	APP_OPT_KERNEL_RULES,
+	APP_OPT_MIRROR,
 	APP_OPT_VERBOSE,
 	APP_OPT_OWN
 };
@@ -56,8 +61,34 @@ enum app_opt {
 	{"idle", required_argument, NULL, APP_OPT_IDLE}, \
 	{"tunable", required_argument, NULL, APP_OPT_TUNABLE}, \
 	{"force", no_argument, NULL, APP_OPT_FORCE}, \
+	{"kernel", required_argument, NULL, APP_OPT_KERNEL}, \
+	{"kernel-rules", required_argument, NULL, APP_OPT_KERNEL_RULES}, \
+	{"mirror", required_argument, NULL, APP_OPT_MIRROR}, \
 	{"verbose", no_argument, NULL, APP_OPT_VERBOSE}
 /* clang-format on */
+
+/** What --help says of the options of doc/kernel.md. */
+#define APP_OPT_KERNEL_HELP(who)                                                                  \
+	"  --kernel PORT        the port is shared with the kernel, whose device is behind this " \
+	"DPDK "                                                                                   \
+	"port, such as a\n"                                                                       \
+	"                       net_tap (doc/kernel.md)\n"                                        \
+	"  --kernel-rules RULE,...  whose packets are whose: stack|kernel "                       \
+	"any|tcp|udp|icmp|NUMBER "                                                                \
+	"[ADDRESS[/LEN]]\n"                                                                       \
+	"                       [PORT[-PORT]] (default: " who " is the stack's)\n"
+#define APP_OPT_MIRROR_HELP                                                                \
+	"  --mirror DEV[=IF]    addresses and routes of the kernel's device are those of " \
+	"interface IF "                                                                    \
+	"(default: net0)\n"                                                                \
+	"                       as well, also when they change\n"
+
+/**
+ * The kernel beside us, as asked for: k->port is -1 when it was not. Without rules of the user's TCP to
+ * these ports is the stack's; n == 0: all of TCP. 0, or -EINVAL after a message.
+ */
+int app_options_kernel(
+    const struct app_options *o, const uint16_t *port, unsigned int n, struct app_kernel *k);
 
 /**
  * Reads all options: shared ones into *o (which holds the defaults), others by own(arg, option,

@@ -156,6 +156,7 @@ int app_stack_down(struct app_stack *s)
 	rte_mempool_free(s->hdr_pool);
 	rte_mempool_free(s->rx_pool[0]);
 	rte_mempool_free(s->rx_pool[1]);
+	rte_mempool_free(s->except_pool);
 	memset(s, 0, sizeof(*s));
 	return rc;
 }
@@ -213,7 +214,8 @@ int app_kernel_rules(struct app_kernel *k, const char *text)
 
 /* A port, ready. The pool of its own for receive: held data can never keep headers, hence ACKs, from
  * being built. */
-static int make_ethdev(struct app_stack *s, struct sluice_ethdev_params *p, struct sluice_driver *d)
+static int make_ethdev(struct app_stack *s, struct sluice_ethdev_params *p,
+    struct rte_mempool **pool, struct sluice_driver *d)
 {
 	struct rte_eth_dev_info info;
 	char what[16], name[16];
@@ -234,7 +236,8 @@ static int make_ethdev(struct app_stack *s, struct sluice_ethdev_params *p, stru
 		return -EPERM;
 	}
 	n = (unsigned int)p->nqueues * ((p->rxd != 0 ? p->rxd : 1024) + 512u) + 8192;
-	n = RTE_MAX(n, s->rx_mbufs);
+	if (pool != &s->except_pool) /* what is received there is sent on at once */
+		n = RTE_MAX(n, s->rx_mbufs);
 	room = RTE_MBUF_DEFAULT_BUF_SIZE;
 	if (p->mtu > 2000)
 		room = (uint16_t)(RTE_PKTMBUF_HEADROOM + RTE_MIN(p->mtu + 64u, 9700u));
@@ -243,7 +246,7 @@ static int make_ethdev(struct app_stack *s, struct sluice_ethdev_params *p, stru
 	    app_pool(sluice_stack_name(s->st), what, n, room, rte_eth_dev_socket_id(p->port_id));
 	if (p->rx_pool == NULL)
 		return -ENOMEM;
-	s->rx_pool[s->rx_pool[0] != NULL] = p->rx_pool;
+	*pool = p->rx_pool;
 	rc = sluice_ethdev_create(p, d);
 	if (rc != 0)
 		app_err("port %u: %s", p->port_id, strerror(-rc));
@@ -260,7 +263,7 @@ static int share_ethdev(struct app_stack *s, const struct sluice_ethdev_params *
 	int rc;
 
 	ep.port_id = (uint16_t)k->port;
-	rc = make_ethdev(s, &ep, &kp.except);
+	rc = make_ethdev(s, &ep, &s->except_pool, &kp.except);
 	if (rc == 0) {
 		rc = sluice_kernel_create(&kp, d);
 		if (rc != 0) {
@@ -283,7 +286,7 @@ int app_ethdev_share(
     struct app_stack *s, struct sluice_ethdev_params *p, const struct app_kernel *k)
 {
 	struct sluice_driver d;
-	int rc = make_ethdev(s, p, &d);
+	int rc = make_ethdev(s, p, &s->rx_pool[s->rx_pool[0] != NULL], &d);
 
 	if (rc == 0 && k != NULL && k->port >= 0)
 		rc = share_ethdev(s, p, k, &d);

@@ -41,6 +41,8 @@ struct program {
 	struct httpd h;
 	struct listener listener[MAX_LISTENERS];
 	unsigned int nlisteners;
+	struct app_kernel kernel;
+	struct app_mirror mirror;
 };
 
 static void usage(FILE *f, bool full)
@@ -73,7 +75,8 @@ static void usage(FILE *f, bool full)
 	    "                       mapping of file memory)\n"
 	    "  --idle spin|yield|sleep  what an idle lcore does (default: sleep)\n"
 	    "  --stats SECS         print a line this often (default: 0, never)\n"
-	    "  --tunable NAME=VALUE set a tunable of the stack; may be repeated\n"
+	    "  --tunable NAME=VALUE set a tunable of the stack; may be "
+	    "repeated\n" APP_OPT_KERNEL_HELP("TCP to the --listen ports") APP_OPT_MIRROR_HELP
 	    "  --force              take also a port over the interface of the default route\n"
 	    "  --verbose            show the stack's log down to debug level\n"
 	    "  --help               this text\n"
@@ -149,8 +152,8 @@ static int parse_options(struct options *o, struct sluice_tunables *t, int argc,
 		app_err("--config replaces --addr, --route and --listen");
 		return -EINVAL;
 	}
-	if (a->config == NULL && a->naddr == 0) {
-		app_err("an address is needed: --addr A/LEN, or --config FILE");
+	if (a->config == NULL && a->naddr == 0 && a->mirror == NULL) {
+		app_err("an address is needed: --addr A/LEN, --mirror DEV, or --config FILE");
 		return -EINVAL;
 	}
 	if (o->nport == 0)
@@ -289,6 +292,7 @@ static void *control(void *arg)
 			next += SLUICE_SEC(p->o.stats);
 		}
 		app_ports_serve(p->h.st);
+		app_mirror_serve(&p->mirror);
 	}
 	return NULL;
 }
@@ -339,7 +343,10 @@ static int set_up(struct program *p, const struct sluice_tunables *t)
 	p->h.st = p->stack.st;
 	p->h.pool = p->stack.data_pool;
 	p->h.timeout = p->o.timeout;
-	port = app_ethdev_add(&p->stack, &ep);
+	rc = app_options_kernel(&p->o.app, p->o.port, p->o.nport, &p->kernel);
+	if (rc != 0)
+		return rc;
+	port = app_ethdev_share(&p->stack, &ep, &p->kernel);
 	if (port < 0)
 		return port;
 	p->h.zero_copy = p->o.zero_copy >= 0 ? p->o.zero_copy : is_virtual(ep.port_id);
@@ -348,7 +355,8 @@ static int set_up(struct program *p, const struct sluice_tunables *t)
 		app_err("application: %s", strerror(-rc));
 		return rc;
 	}
-	return p->o.app.config != NULL ? load_config(p) : configure(p, (unsigned int)port);
+	rc = p->o.app.config != NULL ? load_config(p) : configure(p, (unsigned int)port);
+	return rc == 0 ? app_mirror_open(&p->mirror, p->h.st, p->o.app.mirror) : rc;
 }
 
 int main(int argc, char **argv)
@@ -390,6 +398,7 @@ int main(int argc, char **argv)
 		pthread_join(thread, NULL);
 		sluice_squeue_release(sluice_squeue(p.h.st, 0));
 	}
+	app_mirror_close(&p.mirror);
 	if (p.stack.st != NULL && app_stack_down(&p.stack) != 0)
 		rc = -EBUSY;
 	httpd_fini(&p.h);

@@ -416,6 +416,7 @@ void *control(void *arg)
 			end_now(g);
 		write_log(g);
 		app_ports_serve(g->stack.st);
+		app_mirror_serve(&g->mirror);
 	}
 	write_log(g);
 	return NULL;

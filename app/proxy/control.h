@@ -38,6 +38,7 @@ struct program {
 	int good;  /* memory file with the configuration that holds, -1: none */
 	FILE *log; /* NULL: none */
 	int rc;
+	struct app_mirror mirror;
 	pthread_mutex_t lock; /* of what follows, against the telemetry's threads */
 	bool serves;          /* the squeues run, and will until this is false */
 };

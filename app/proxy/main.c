@@ -56,7 +56,7 @@ static void usage(FILE *f, bool full)
 	    "                           the second, and so on, the last also for the rest "
 	    "(default: sleep)\n"
 	    "  --tunable NAME=VALUE set a tunable of the stack; up to 64 times; a file with the "
-	    "stack's sections sets them all\n"
+	    "stack's sections sets them all\n" APP_OPT_KERNEL_HELP("all of TCP") APP_OPT_MIRROR_HELP
 	    "  --force              take also a port over the interface of the default route\n"
 	    "  --verbose            show the stack's log down to debug level\n"
 	    "  --help               this text\n"
@@ -122,7 +122,7 @@ static int configure(struct program *g)
 	    .ifname = "net0", .addr = o->addr, .naddr = o->naddr, .nroute = o->nroute};
 
 	memcpy(net.route, o->route, sizeof(net.route));
-	return net.naddr == 0 ? 0 : app_net_up(&g->stack, &net);
+	return net.naddr == 0 && o->mirror == NULL ? 0 : app_net_up(&g->stack, &net);
 }
 
 /* ---- start ---- */
@@ -142,6 +142,10 @@ static uint16_t queues_of(uint16_t port)
 
 static int add_ports(struct program *g)
 {
+	struct app_kernel kernel;
+
+	if (app_options_kernel(&g->o.app, NULL, 0, &kernel) != 0)
+		return -EINVAL;
 	for (unsigned int i = 0; i < g->o.nports; i++) {
 		struct sluice_ethdev_params ep = {.size = sizeof(ep),
 		    .port_id = (uint16_t)g->o.port_id[i],
@@ -151,7 +155,7 @@ static int add_ports(struct program *g)
 		    .mtu = (uint16_t)g->o.app.mtu,
 		    .no_offload = !g->o.app.offload,
 		    .rx_intr = app_idle_sleeps(&g->o.app)};
-		int rc = app_ethdev_add(&g->stack, &ep);
+		int rc = app_ethdev_share(&g->stack, &ep, i == 0 ? &kernel : NULL);
 
 		if (rc < 0)
 			return rc;
@@ -189,7 +193,7 @@ static int set_up(struct program *g, const struct sluice_tunables *t)
 		app_err("the proxy cannot be made: %s", strerror(-rc));
 	else
 		rc = configure(g);
-	return rc;
+	return rc == 0 ? app_mirror_open(&g->mirror, g->stack.st, g->o.app.mirror) : rc;
 }
 
 static int open_log(struct program *g)
@@ -271,6 +275,7 @@ int main(int argc, char **argv)
 	}
 	for (unsigned int i = 0; i < g.proxy.n; i++)
 		g.proxy.of[i].stopped = true;
+	app_mirror_close(&g.mirror);
 	if (g.stack.st != NULL && app_stack_down(&g.stack) != 0)
 		rc = -EBUSY;
 	proxy_fini(&g.proxy);

@@ -82,6 +82,8 @@ static void number(struct engine *e, const char *key, const char *val)
 		e->o.offload = v != 0;
 	else if (strcmp(key, "idle") == 0)
 		e->o.idle[0] = (enum sluice_idle)v, e->o.nidle = 1;
+	else if (strcmp(key, "force") == 0)
+		app_force = v != 0;
 	else if (strcmp(key, "log") == 0)
 		app_log_level = (int)v;
 }
@@ -121,6 +123,10 @@ static int take_line(struct engine *e, const char *key, char *val)
 		return take_route(e, val);
 	if (strcmp(key, "config") == 0)
 		e->o.config = val;
+	else if (strcmp(key, "kernel") == 0)
+		e->o.kernel_port = val;
+	else if (strcmp(key, "kernel-rules") == 0)
+		e->o.kernel_rules = val;
 	else if (strcmp(key, "claim") == 0)
 		e->claim = val;
 	else
@@ -217,9 +223,12 @@ static int64_t run_call(
 
 static int add_ports(struct engine *e)
 {
+	struct app_kernel kernel;
 	uint16_t id;
-	int rc = 0, n = 0;
+	int rc = app_options_kernel(&e->o, NULL, 0, &kernel), n = 0;
 
+	if (rc != 0)
+		return rc;
 	RTE_ETH_FOREACH_DEV(id)
 	{
 		struct sluice_ethdev_params p = {.size = sizeof(p),
@@ -230,9 +239,11 @@ static int add_ports(struct engine *e)
 		    .mtu = (uint16_t)e->o.mtu,
 		    .no_offload = !e->o.offload};
 
+		if (id == kernel.port)
+			continue;
 		if (n++ == MAX_PORTS)
 			break;
-		rc = app_ethdev_add(&e->stack, &p);
+		rc = app_ethdev_share(&e->stack, &p, n == 1 ? &kernel : NULL);
 		if (rc < 0)
 			return rc;
 	}

@@ -62,11 +62,15 @@ static void usage(FILE *to)
 	    "  --mtu N              MTU to set (default: the port's)\n"
 	    "  --offload on|off     use the port's checksum and segmentation offloads (default: "
 	    "on)\n"
-	    "  --tunable NAME=VALUE set a tunable of the stack; may be repeated\n"
-	    "  --verbose            say more on stderr\n"
-	    "  --help               this text\n"
-	    "\nExample:\n"
-	    "  sluice-run --vdev net_af_packet0,iface=veth1 --addr 10.0.0.2/24 -- redis-server\n");
+	    "  --tunable NAME=VALUE set a tunable of the stack; may be "
+	    "repeated\n" APP_OPT_KERNEL_HELP(
+		"all of TCP") "  --force              take also a port over the interface of the "
+			      "default route\n"
+			      "  --verbose            say more on stderr\n"
+			      "  --help               this text\n"
+			      "\nExample:\n"
+			      "  sluice-run --vdev net_af_packet0,iface=veth1 --addr 10.0.0.2/24 "
+			      "-- redis-server\n");
 }
 
 enum {
@@ -234,6 +238,12 @@ static void add_stack(struct words *w, const struct options *o)
 	/* The program may change its directory before it is read. */
 	if (a->config != NULL)
 		add(w, "config %s", realpath(a->config, path) != NULL ? path : a->config);
+	if (a->kernel_port != NULL)
+		add(w, "kernel %s", a->kernel_port);
+	if (a->kernel_rules != NULL)
+		add(w, "kernel-rules %s", a->kernel_rules);
+	if (app_force)
+		add(w, "force 1");
 	add(w, "start %s", o->start);
 	add(w, "linger %llu", (unsigned long long)(o->linger / 1000000));
 	add(w, "log %d", app_log_level);
@@ -433,6 +443,10 @@ static int parse(struct options *o, int argc, char **argv)
 		return -EINVAL;
 	if (a->config != NULL && (a->naddr != 0 || a->nroute != 0)) {
 		app_err("--config replaces --addr and --route");
+		return -EINVAL;
+	}
+	if (a->mirror != NULL) {
+		app_err("--mirror needs a control thread, which sluice-run has not");
 		return -EINVAL;
 	}
 	if (a->config == NULL && a->naddr == 0) {
