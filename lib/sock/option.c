@@ -92,7 +92,7 @@ static int get_stored(struct sluice_squeue *sq, struct sl_conn *c, int id)
 	case ID_TOS:
 		return o->tos;
 	case ID_REUSEPORT:
-		return o->reuseport;
+		return c->reuseport;
 	case ID_V6ONLY:
 		return o->v6only;
 	case ID_CLAMP:
@@ -194,7 +194,7 @@ static int set_stored(struct sluice_squeue *sq, struct sl_conn *c, int id, int v
 		o->init_cwnd = (uint32_t)v;
 		break;
 	case ID_REUSEPORT: /* counts when it binds */
-		o->reuseport = v != 0;
+		c->reuseport = v != 0;
 		break;
 	default:
 		o->delack = (uint64_t)v * MS_NS;

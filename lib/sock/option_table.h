@@ -26,7 +26,7 @@
 	X(SOL_SOCKET, SO_ACCEPTCONN, INT, 0, 0, "0", N, SQUEUE, get_const, NULL, SO_ACCEPTCONN, "1 while listening") \
 	X(SOL_SOCKET, SO_ERROR, INT, 0, 0, "0", N, SQUEUE, get_error, NULL, 0, "what ended the connection, or the last ICMP error; reading clears it") \
 	X(SOL_SOCKET, SO_REUSEADDR, BOOL, 0, 0, "1", N, SQUEUE, get_const, set_ignored, SO_REUSEADDR, "always so: TIME_WAIT never holds a port") \
-	X(SOL_SOCKET, SO_REUSEPORT, BOOL, 0, 0, "0", N, SQUEUE, get_stored, set_stored, ID_REUSEPORT, "before bind: listeners that all ask for it share address and port, each tuple with one of them") \
+	X(SOL_SOCKET, SO_REUSEPORT, BOOL, 0, 0, "0", Y, SQUEUE, get_stored, set_stored, ID_REUSEPORT, "before bind: listeners that all ask for it share address and port, each tuple with one of them") \
 	X(SOL_SOCKET, SO_KEEPALIVE, BOOL, 0, 0, "0", Y, SQUEUE, get_flag, set_flag, SL_C_KEEPALIVE, "probe an idle connection") \
 	X(SOL_SOCKET, SO_OOBINLINE, BOOL, 0, 0, "0", Y, SQUEUE, get_flag, set_flag, SL_C_OOBINLINE, "urgent data stays in the stream") \
 	X(SOL_SOCKET, SO_SNDBUF, INT, 2048, 1 << 30, "tcp.sndbuf", Y, SQUEUE, get_buf, set_buf, 0, "bytes that are taken and not yet acknowledged") \

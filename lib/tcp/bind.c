@@ -9,9 +9,9 @@
  * is, which only the squeue's own table knows, and port choices of different squeues are disjoint
  * because they must steer home.
  *
- * SO_REUSEPORT: bindings that all ask for it may share address and port. It is there for listeners,
- * among which each tuple has its own (listen.c); a port that is shared is not one to connect from,
- * as nobody could see on one squeue that the same tuple is taken on another.
+ * SO_REUSEPORT: bindings that all ask for it may share address and port. Each tuple of theirs is one
+ * listener's (listen.c), or that of the one connection that was opened from there: the tuple's place
+ * knows who has it (open.c).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -153,7 +153,7 @@ int sl_tcp_do_bind(
 	b->addr = *a;
 	b->vrf = c->key.vrf;
 	b->port = port;
-	b->share = c->opt != NULL && c->opt->reuseport;
+	b->share = c->reuseport;
 	families(sq, c, a, b);
 	if (pthread_mutex_trylock(&sq->stack->lock) != 0) {
 		free(b);
@@ -179,19 +179,6 @@ int sl_tcp_do_bind(
 	sl_conn_state(sq, c, SLUICE_BOUND);
 	sl_conn_publish(sq, c);
 	return 0;
-}
-
-int sl_tcp_port_shared(struct sluice_squeue *sq, const struct sl_conn *c)
-{
-	int rc;
-
-	if (!(c->flags & SL_C_BOUND_PORT) || !c->binding->share)
-		return 0;
-	if (pthread_mutex_trylock(&sq->stack->lock) != 0)
-		return -EAGAIN;
-	rc = taken(sq->stack->tcp_master, c->binding, true) ? -EADDRINUSE : 0;
-	pthread_mutex_unlock(&sq->stack->lock);
-	return rc;
 }
 
 void sl_tcp_do_unbind(struct sluice_squeue *sq, struct sl_conn *c)

@@ -296,7 +296,9 @@ static struct sluice_args fwd_args(const struct sl_key *k, uint64_t word)
 	return a;
 }
 
-#define FWD_ACK (1ull << 32) /* the entry is in place: back at home */
+#define FWD_ACK (1ull << 32)   /* the entry is in place: back at home */
+#define FWD_NO (1ull << 33)    /* of an acknowledgement: it is not, the tuple is somebody's, */
+#define FWD_NOMEM (1ull << 34) /* or there is no memory */
 
 static int fwd_begin(struct sluice_squeue *sq, struct sl_conn *c)
 {
@@ -326,32 +328,65 @@ void sl_fwd_release(struct sluice_squeue *sq, struct sl_conn *c)
 
 	if (c->opt == NULL || c->opt->fwd_slot == 0)
 		return;
-	args = fwd_args(&c->key, sq->id);
+	args = fwd_args(&c->key, c->birth);
 	sl_post_reserved(
 	    sq->stack, c->opt->fwd_to, c->opt->fwd_slot, SL_OP_FWD_DEL, SLUICE_CONN_NONE, &args);
 	c->opt->fwd_slot = 0;
 }
 
-static void fwd_insert(struct sluice_squeue *sq, const struct sl_key *k, uint32_t home)
+/* 0, or what the acknowledgement says instead. */
+static uint64_t fwd_insert(struct sluice_squeue *sq, const struct sl_key *k, uint32_t home)
 {
 	struct sl_tcp *t = sl_tcp_of(sq);
 	uint32_t idx;
 	struct sl_fwd *f = sl_slab_alloc(&t->fwds, &idx);
+	int rc;
 
 	if (f == NULL) {
 		SL_COUNT(sq, tcp_conn_nomem);
-		return;
+		return FWD_NOMEM;
 	}
 	f->key = *k;
 	f->to = home;
 	f->idx = idx;
 	f->at = sq->id;
 	f->bound = true;
-	if (sl_conntab_insert(&t->tab, k, sl_conntab_hash(&t->tab, k), SL_REF(SL_REF_FWD, idx)) <
-	    0) {
-		SL_COUNT(sq, tcp_conn_nomem);
-		sl_slab_free(&t->fwds, idx);
+	rc = sl_conntab_insert(&t->tab, k, sl_conntab_hash(&t->tab, k), SL_REF(SL_REF_FWD, idx));
+	if (rc == 0)
+		return 0;
+	sl_slab_free(&t->fwds, idx);
+	if (rc == -EEXIST)
+		return FWD_NO;
+	SL_COUNT(sq, tcp_conn_nomem);
+	return FWD_NOMEM;
+}
+
+/* The place has answered: the SYN may go, or there is no connection to be had. */
+static void fwd_acked(struct sluice_squeue *sq, struct sl_conn *c, uint64_t word)
+{
+	c->flags &= ~SL_C_HELD;
+	if (c->opt->fwd_slot == 0) /* it has ended meanwhile */
+		return;
+	if ((word & (FWD_NO | FWD_NOMEM)) == 0) {
+		sl_output_schedule(sq, c);
+		return;
 	}
+	sl_calls_unreserve(sq->stack, 1, &c->opt->fwd_slot);
+	c->opt->fwd_slot = 0;
+	sl_conn_drop(sq, c, word & FWD_NO ? EADDRNOTAVAIL : ENOBUFS);
+}
+
+/* Whoever was refused here asks for this too, when it was closed before it knew. */
+static void fwd_delete(
+    struct sluice_squeue *sq, const struct sl_key *k, uint64_t hash, uint32_t idx, uint32_t home)
+{
+	struct sl_tcp *t = sl_tcp_of(sq);
+	const struct sl_fwd *f = sl_slab_get(&t->fwds, idx);
+
+	if (!f->bound || f->to != home)
+		return;
+	sl_conntab_remove(&t->tab, k, hash);
+	sl_slab_free(&t->fwds, idx);
 }
 
 int64_t sl_fwd_op(
@@ -367,25 +402,19 @@ int64_t sl_fwd_op(
 	hash = sl_conntab_hash(&t->tab, &k);
 	if (op == SL_OP_FWD_DEL) {
 		ref = sl_conntab_lookup(&t->tab, &k, hash);
-		if (ref != 0 && SL_REF_KIND(ref) == SL_REF_FWD &&
-		    ((struct sl_fwd *)sl_slab_get(&t->fwds, SL_REF_IDX(ref)))->bound) {
-			sl_conntab_remove(&t->tab, &k, hash);
-			sl_slab_free(&t->fwds, SL_REF_IDX(ref));
-		}
+		if (ref != 0 && SL_REF_KIND(ref) == SL_REF_FWD)
+			fwd_delete(sq, &k, hash, SL_REF_IDX(ref), home);
 		return 0;
 	}
 	if (args->a[5] & FWD_ACK) {
 		struct sl_conn *c = sl_conn_get(sq, h);
 
-		if (c != NULL) {
-			c->flags &= ~SL_C_HELD;
-			sl_output_schedule(sq, c);
-		}
+		if (c != NULL)
+			fwd_acked(sq, c, args->a[5]);
 		return 0;
 	}
-	fwd_insert(sq, &k, home);
 	{
-		struct sluice_args ack = fwd_args(&k, home | FWD_ACK);
+		struct sluice_args ack = fwd_args(&k, home | FWD_ACK | fwd_insert(sq, &k, home));
 
 		sl_post_reserved(
 		    sq->stack, home, (uint32_t)(args->a[5] >> 33), SL_OP_FWD_ADD, h, &ack);
@@ -422,9 +451,9 @@ int sl_tcp_do_connect(struct sluice_squeue *sq, struct sl_conn *c, const struct 
 	if (rc == 0)
 		rc = set_local(sq, c);
 	if (rc == 0)
-		rc = sl_tcp_port_shared(sq, c);
-	if (rc == 0)
 		rc = sl_conn_insert(sq, c);
+	if (rc == -EADDRINUSE) /* of several that are bound to the port one has the tuple */
+		rc = -EADDRNOTAVAIL;
 	if (rc == 0 && sq->stack->nsq > 1 && c->state == SLUICE_BOUND) {
 		rc = fwd_begin(sq, c);
 		if (rc < 0)

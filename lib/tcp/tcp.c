@@ -394,12 +394,12 @@ int sl_conn_to_group(const struct sl_conn *c, struct sl_group *g)
 	if (c->opt != NULL)
 		h->opt = *c->opt;
 	h->opt.src_count = 0;
-	h->opt.reuseport = false; /* of a binding: eagers have none, and need no options for it */
 	h->opt.fwd_slot = 0;
 	h->sndbuf = c->sndbuf;
 	h->rcvbuf = c->rcvbuf;
 	h->flags = c->flags & INHERITED_FLAGS;
 	h->linger = c->linger;
+	h->reuseport = c->reuseport;
 	h->older = atomic_load_explicit(&g->inherit, memory_order_relaxed);
 	/* Release: pairs with sl_group_inherit on the squeues of the shards. */
 	atomic_store_explicit(&g->inherit, h, memory_order_release);
@@ -416,6 +416,7 @@ int sl_conn_from_group(struct sluice_squeue *sq, struct sl_conn *c, const struct
 	c->rcvbuf = h->rcvbuf;
 	c->flags |= h->flags;
 	c->linger = h->linger;
+	c->reuseport = h->reuseport;
 	atomic_store_explicit(&sl_conn_door(sq, c)->pub.nodelay,
 	    atomic_load_explicit(&listener->pub.nodelay, memory_order_relaxed),
 	    memory_order_relaxed);

@@ -199,7 +199,8 @@ struct sl_conn {
 	uint32_t mss;
 	uint32_t max_sndwnd;
 	uint16_t peer_mss;
-	uint16_t misc_why;                     /* what SL_T_MISC means now: enum sl_misc */
+	uint8_t misc_why;                      /* what SL_T_MISC means now: enum sl_misc */
+	bool reuseport;                        /* SO_REUSEPORT, or inherited */
 	struct sl_conn *out_next, **out_pprev; /* output list (round robin) */
 
 	/* line 3: recovery */
@@ -284,7 +285,7 @@ struct sl_opt {
 	struct sluice_addr src_first;
 	uint32_t src_count;
 	uint8_t ttl, tos, cc_set, minttl;
-	bool v6only, reuseport;
+	bool v6only;
 	uint32_t fwd_slot; /* reserved for FWD_DEL; 0: no forwarding entry */
 	uint16_t fwd_to;
 };
@@ -331,6 +332,7 @@ struct sl_inherit {
 	struct sl_opt opt;
 	uint32_t sndbuf, rcvbuf, flags;
 	uint16_t linger;
+	bool reuseport;
 };
 /** The listener of all squeues; found by its shards. Memory lives until the last shard, half-open
  * entry and eager let go. */
@@ -663,8 +665,6 @@ void sl_tcp_master_destroy(struct sluice_stack *st);
 int sl_tcp_do_bind(
     struct sluice_squeue *sq, struct sl_conn *c, const struct sluice_addr *a, uint16_t port);
 void sl_tcp_do_unbind(struct sluice_squeue *sq, struct sl_conn *c);
-/** -EADDRINUSE: others have the bound port too (SO_REUSEPORT); -EAGAIN as bind; else 0. */
-int sl_tcp_port_shared(struct sluice_squeue *sq, const struct sl_conn *c);
 /** RFC 6056 algorithm 3 (keyed hash + perturbation), only ports that steer home; fills key.lport.
  * -EADDRNOTAVAIL. */
 int sl_tcp_pick_port(struct sluice_squeue *sq, struct sl_conn *c);

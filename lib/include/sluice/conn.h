@@ -125,8 +125,8 @@ SLUICE_API int sluice_accept(struct sluice_stack *st, sluice_conn_t listener, sl
  * length, -EAFNOSUPPORT, -EADDRNOTAVAIL (not local; v4-mapped on a v6-only connection; no ephemeral
  * port left), -EACCES, -EADDRINUSE; -EAGAIN on a squeue while a control thread changes the bind
  * table. SO_REUSEPORT, set before on all that bind it, lets several listeners have one address and port:
- * each tuple has one of them, and keeps it while that one listens. Connecting from a port that others
- * have too is -EADDRINUSE.
+ * each tuple has one of them, and keeps it while that one listens. Connections from such a port must differ in
+ * their destinations: see sluice_connect.
  */
 SLUICE_API int sluice_bind(
     struct sluice_stack *st, sluice_conn_t c, const struct sockaddr *sa, socklen_t len);
@@ -135,9 +135,9 @@ SLUICE_API int sluice_bind(
 SLUICE_API int sluice_listen(struct sluice_stack *st, sluice_conn_t c, int backlog);
 /**
  * -EINPROGRESS: the SYN is on its way (connected or disconnected follow). -EALREADY, -EISCONN,
- * -EOPNOTSUPP, -EINVAL by state; -EADDRNOTAVAIL (port 0, itself, no port left), -ENETUNREACH,
- * -EADDRINUSE (tuple), -EAFNOSUPPORT. connid (may be NULL): the connection id, raised before the
- * SYN leaves.
+ * -EOPNOTSUPP, -EINVAL by state; -EADDRNOTAVAIL (port 0, itself, no port left; from a bound port, when
+ * somebody has the tuple: or disconnected(EADDRNOTAVAIL) follows, if another squeue knows), -ENETUNREACH,
+ * -EAFNOSUPPORT. connid (may be NULL): the connection id, raised before the SYN leaves.
  */
 SLUICE_API int sluice_connect(struct sluice_stack *st, sluice_conn_t c, const struct sockaddr *sa,
     socklen_t len, uint32_t *connid);

@@ -30,6 +30,8 @@ static struct duo duo;
 static sluice_conn_t listener[LISTENERS];
 static bool listener_closed[LISTENERS];
 static struct end act[TUPLES], pas[TUPLES];
+static sluice_conn_t eagers[64]; /* of open_shared */
+static unsigned int neagers;
 
 /* Both ends of tuple i: source port 10000 + i. */
 static unsigned int tuple_of(struct sluice_stack *st, sluice_conn_t c)
@@ -78,6 +80,8 @@ static int on_newconn(void *arg, sluice_conn_t l, sluice_conn_t eager, void **up
 
 	*e = (struct end){.c = eager, .listener = (int)((sluice_conn_t *)arg - listener)};
 	assert_int_equal(l, listener[e->listener]);
+	if (neagers < 64)
+		eagers[neagers++] = eager;
 	*up_arg = e;
 	*up = &end_up;
 	return sluice_accept(duo.st[1], l, eager);
@@ -298,13 +302,11 @@ static void backlog(void **state)
 	backlog_on(4);
 }
 
-/* Both must ask for it; and a port that is shared is none to connect from. */
+/* Both must ask for it. */
 static void refused(void **state)
 {
 	struct duo_params p = {.nsq = 2, .seed = 4};
-	struct sockaddr_in at = duo_addr4(1, PORT), to = duo_addr4(0, 1);
-	sluice_conn_t c;
-	int one = 1;
+	struct sockaddr_in at = duo_addr4(1, PORT);
 
 	memset(listener_closed, 0, sizeof(listener_closed));
 	duo_start(&duo, &p);
@@ -315,24 +317,143 @@ static void refused(void **state)
 	duo_settle(&duo);
 	assert_int_equal(listen_as(0, true, &at), 0);
 	assert_int_equal(listen_as(1, false, &at), -EADDRINUSE);
-	assert_int_equal(sluice_create(duo.st[1], AF_INET, SOCK_STREAM, 0, 0, -1, &c), 0);
-	assert_int_equal(sluice_activate(duo.st[1], c, &end_up, &act[0]), 0);
-	assert_int_equal(
-	    sluice_setsockopt(duo.st[1], c, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)), 0);
-	assert_int_equal(sluice_bind(duo.st[1], c, (void *)&at, sizeof(at)), 0);
-	assert_int_equal(sluice_connect(duo.st[1], c, (void *)&to, sizeof(to), NULL), -EADDRINUSE);
 	assert_int_equal(sluice_close(duo.st[1], listener[0]), 0);
-	duo_settle(&duo);
-	assert_int_equal(sluice_connect(duo.st[1], c, (void *)&to, sizeof(to), NULL), -EINPROGRESS);
-	assert_int_equal(sluice_abort(duo.st[1], c), 0);
 	duo_run(&duo, SLUICE_SEC(1));
 	assert_int_equal(duo_stop(&duo), 0);
 }
 
+/* Opens act[i] of stack 0 from a shared port to a port of stack 1, on a squeue. What connect says, or how
+ * it went on: 0, or the error. */
+static int open_from(unsigned int i, unsigned int squeue, struct sockaddr_in from, uint16_t port)
+{
+	struct sockaddr_in to = duo_addr4(1, port);
+	int one = 1, rc;
+
+	act[i] = (struct end){.listener = -1};
+	assert_int_equal(
+	    sluice_create(duo.st[0], AF_INET, SOCK_STREAM, 0, 0, (int)squeue, &act[i].c), 0);
+	assert_int_equal(sluice_activate(duo.st[0], act[i].c, &end_up, &act[i]), 0);
+	assert_int_equal(
+	    sluice_setsockopt(duo.st[0], act[i].c, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)), 0);
+	assert_int_equal(sluice_bind(duo.st[0], act[i].c, (void *)&from, sizeof(from)), 0);
+	rc = sluice_connect(duo.st[0], act[i].c, (void *)&to, sizeof(to), NULL);
+	if (rc != -EINPROGRESS) {
+		assert_int_equal(sluice_close(duo.st[0], act[i].c), 0);
+		act[i].closed = true;
+		return rc;
+	}
+	duo_run(&duo, SLUICE_MS(20));
+	return act[i].gone ? -act[i].err : act[i].up ? 0 : -EINPROGRESS;
+}
+
+/*
+ * From a port that several are bound to: each tuple once, as on Linux, from whichever squeue. What was
+ * refused leaves the other one's way alone, also when it is closed before it knows.
+ */
+static void open_shared_on(unsigned int nsq)
+{
+	struct duo_params p = {.nsq = nsq, .seed = 9};
+	struct sockaddr_in at = duo_addr4(1, PORT), at2 = duo_addr4(1, PORT + 1),
+			   from = duo_addr4(0, 10000), to = duo_addr4(1, PORT);
+	unsigned int open[64], nopen = 0;
+	char byte = 'x';
+	int one = 1;
+
+	duo_start(&duo, &p);
+	neagers = 0;
+	memset(act, 0, sizeof(act));
+	assert_int_equal(listen_as(0, true, &at), 0);
+	assert_int_equal(listen_as(1, true, &at2), 0);
+	for (unsigned int k = 0; k < 8; k++) { /* source ports: places differ */
+		from.sin_port = htons((uint16_t)(10000 + k));
+		for (unsigned int i = 0; i < nsq; i++) {
+			unsigned int n = k * 8 + i;
+			int rc = open_from(n, i, from, PORT);
+
+			assert_int_equal(rc, i == 0 ? 0 : -EADDRNOTAVAIL);
+			if (rc == 0)
+				open[nopen++] = n;
+		}
+		/* One that does not wait for the answer. */
+		act[k * 8 + 6] = (struct end){.listener = -1};
+		assert_int_equal(sluice_create(duo.st[0], AF_INET, SOCK_STREAM, 0, 0,
+				     (int)(nsq - 1), &act[k * 8 + 6].c),
+		    0);
+		assert_int_equal(
+		    sluice_activate(duo.st[0], act[k * 8 + 6].c, &end_up, &act[k * 8 + 6]), 0);
+		assert_int_equal(sluice_setsockopt(duo.st[0], act[k * 8 + 6].c, SOL_SOCKET,
+				     SO_REUSEPORT, &one, sizeof(one)),
+		    0);
+		assert_int_equal(
+		    sluice_bind(duo.st[0], act[k * 8 + 6].c, (void *)&from, sizeof(from)), 0);
+		(void)sluice_connect(duo.st[0], act[k * 8 + 6].c, (void *)&to, sizeof(to), NULL);
+		assert_int_equal(sluice_abort(duo.st[0], act[k * 8 + 6].c), 0);
+		duo_run(&duo, SLUICE_MS(5));
+		/* Another destination is another tuple. */
+		assert_int_equal(open_from(k * 8 + 7, nsq - 1, from, PORT + 1), 0);
+		open[nopen++] = k * 8 + 7;
+	}
+	for (unsigned int i = 0; i < nopen; i++)
+		assert_int_equal(sluice_send_copy(duo.st[0], act[open[i]].c, &byte, 1, 0), 1);
+	duo_run(&duo, SLUICE_MS(20));
+	for (unsigned int k = 0; k < 8; k++)
+		assert_int_equal(pas[k].got, 2); /* a byte on each */
+	for (unsigned int i = 0; i < 64; i++)
+		if (act[i].c != 0 && !act[i].closed)
+			(void)sluice_abort(duo.st[0], act[i].c);
+	duo_run(&duo, SLUICE_SEC(1));
+	assert_int_equal(neagers, nopen);
+	for (unsigned int i = 0; i < neagers; i++)
+		assert_int_equal(sluice_close(duo.st[1], eagers[i]), 0);
+	assert_int_equal(sluice_close(duo.st[1], listener[0]), 0);
+	assert_int_equal(sluice_close(duo.st[1], listener[1]), 0);
+	duo_run(&duo, SLUICE_SEC(1));
+	assert_int_equal(duo_stop(&duo), 0);
+}
+
+static void open_shared(void **state)
+{
+	open_shared_on(1);
+	open_shared_on(2);
+	open_shared_on(4);
+}
+
+/* Whom a listener that shares has accepted says that it shares. */
+static void inherited(void **state)
+{
+	struct duo_params p = {.nsq = 2, .seed = 3};
+	struct sockaddr_in at = duo_addr4(1, PORT);
+	socklen_t len = sizeof(int);
+	int v = 0;
+
+	for (int share = 0; share < 2; share++) {
+		duo_start(&duo, &p);
+		memset(act, 0, sizeof(act));
+		assert_int_equal(listen_as(0, share, &at), 0);
+		connect_all();
+		for (unsigned int i = 0; i < TUPLES; i++) {
+			assert_int_equal(sluice_getsockopt(duo.st[1], pas[i].c, SOL_SOCKET,
+					     SO_REUSEPORT, &v, &len),
+			    0);
+			assert_int_equal(v, share);
+		}
+		v = 1 - share;
+		assert_int_equal(
+		    sluice_setsockopt(duo.st[1], pas[0].c, SOL_SOCKET, SO_REUSEPORT, &v, len), 0);
+		assert_int_equal(
+		    sluice_getsockopt(duo.st[1], pas[0].c, SOL_SOCKET, SO_REUSEPORT, &v, &len), 0);
+		assert_int_equal(v, 1 - share);
+		abort_all();
+		assert_int_equal(sluice_close(duo.st[1], listener[0]), 0);
+		duo_run(&duo, SLUICE_SEC(1));
+		assert_int_equal(duo_stop(&duo), 0);
+	}
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(groups), cmocka_unit_test(refused), cmocka_unit_test(backlog)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(groups), cmocka_unit_test(refused),
+	    cmocka_unit_test(backlog), cmocka_unit_test(open_shared), cmocka_unit_test(inherited)};
 
 	return cmocka_run_group_tests_name("reuseport", tests, NULL, NULL);
 }
