@@ -4,13 +4,16 @@
  * them, or --help, costs neither hugepages nor half a second.
  */
 #include "app.h"
+#include "numa.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
+#include <numa.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
+#include <rte_lcore.h>
 
 const char *app_name = "sluice";
 volatile int app_stop;
@@ -51,8 +54,13 @@ void app_args_split(int argc, char **argv, struct app_args *out)
 	}
 }
 
+/* What the process may run on: the EAL binds the main thread to its lcore. */
+static cpu_set_t app_cpus;
+
 int app_eal_init(struct app_args *a)
 {
+	CPU_ZERO(&app_cpus);
+	(void)sched_getaffinity(0, sizeof(app_cpus), &app_cpus);
 	if (rte_eal_init(a->eal_argc, a->eal_argv) < 0) {
 		int e = rte_errno != 0 ? rte_errno : EINVAL;
 
@@ -62,6 +70,47 @@ int app_eal_init(struct app_args *a)
 	}
 	app_clock_init();
 	return 0;
+}
+
+static void cpus_of_node(int node, cpu_set_t *out)
+{
+	struct bitmask *m = numa_allocate_cpumask();
+
+	CPU_ZERO(out);
+	if (m != NULL && numa_node_to_cpus(node, m) == 0)
+		for (unsigned int i = 0; i < m->size && i < CPU_SETSIZE; i++)
+			if (numa_bitmask_isbitset(m, i))
+				CPU_SET(i, out);
+	numa_free_cpumask(m);
+}
+
+int app_control_thread(pthread_t *t, void *(*fn)(void *arg), void *arg)
+{
+	struct app_numa plan;
+	cpu_set_t lcores, node, cpus;
+	pthread_attr_t attr;
+	unsigned int i;
+	bool known;
+	int rc = pthread_attr_init(&attr);
+
+	if (rc != 0)
+		return rc;
+	CPU_ZERO(&lcores);
+	RTE_LCORE_FOREACH(i)
+	{
+		cpus = rte_lcore_cpuset(i);
+		CPU_OR(&lcores, &lcores, &cpus);
+	}
+	app_numa_here(&plan);
+	known = numa_available() >= 0 && plan.control >= 0;
+	if (known)
+		cpus_of_node(plan.control, &node);
+	app_numa_cpus(&app_cpus, &lcores, known ? &node : NULL, &cpus);
+	if (CPU_COUNT(&cpus) > 0)
+		(void)pthread_attr_setaffinity_np(&attr, sizeof(cpus), &cpus);
+	rc = pthread_create(t, &attr, fn, arg);
+	pthread_attr_destroy(&attr);
+	return rc;
 }
 
 static void on_signal(int sig)

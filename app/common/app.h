@@ -7,6 +7,7 @@
 #ifndef APP_H
 #define APP_H
 
+#include <pthread.h>
 #include <stdio.h>
 #include <rte_cycles.h>
 #include <sluice/sluice.h>
@@ -80,6 +81,10 @@ struct app_stack {
 	unsigned int rx_mbufs;
 };
 
+/** The plan for the EAL's lcores and ports (numa.h). */
+struct app_numa;
+void app_numa_here(struct app_numa *plan);
+
 struct app_stack_params {
 	const char *name;
 	unsigned int nsqueues;
@@ -115,6 +120,10 @@ int app_kernel_rules(struct app_kernel *k, const char *text);
 /** One line of warning when the lcore and the port are on different NUMA nodes: each packet then crosses
  * between them. */
 void app_numa_warn(unsigned int lcore, uint16_t port_id);
+/** The same for all lcores of the EAL. */
+void app_numa_warn_all(uint16_t port_id);
+/** A control thread: off the lcores' CPUs and on their NUMA node, where that can be. 0 or errno. */
+int app_control_thread(pthread_t *t, void *(*fn)(void *arg), void *arg);
 
 /** Now and then, on a control thread: resets what asks for it, with a line on stderr. */
 void app_ports_serve(struct sluice_stack *st);

@@ -4,10 +4,12 @@
  * addresses. The pools outlive the stack, since its ports give mbufs back while they are destroyed.
  */
 #include "app.h"
+#include "numa.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <numa.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
@@ -86,6 +88,11 @@ struct rte_mempool *app_pool(
 
 	snprintf(name, sizeof(name), "%.12s_%.8s", stack, what);
 	mp = sluice_ethdev_pool(name, n, POOL_CACHE, room, socket);
+	if (mp == NULL && socket != SOCKET_ID_ANY) {
+		mp = sluice_ethdev_pool(name, n, POOL_CACHE, room, SOCKET_ID_ANY);
+		if (mp != NULL)
+			app_err("warning: no memory on NUMA node %d for pool %s", socket, name);
+	}
 	if (mp == NULL)
 		app_err("pool %s of %u buffers of %u bytes: %s (EAL option -m, or fewer --mbufs)",
 		    name, n, room, rte_strerror(rte_errno));
@@ -108,21 +115,30 @@ int app_stack_up(const struct app_stack_params *p, struct app_stack *out)
 	    .mem_arg = out,
 	};
 	const char *why = NULL;
+	struct app_numa plan;
+	bool bind;
 	int rc;
 
+	app_numa_here(&plan);
 	memset(out, 0, sizeof(*out));
 	out->rx_mbufs = p->rx_mbufs;
 	out->hdr_pool =
-	    app_pool(p->name, "hdr", 2 * p->mbufs, RTE_PKTMBUF_HEADROOM + 512, SOCKET_ID_ANY);
+	    app_pool(p->name, "hdr", 2 * p->mbufs, RTE_PKTMBUF_HEADROOM + 512, plan.memory);
 	out->data_pool =
-	    app_pool(p->name, "data", p->mbufs, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+	    app_pool(p->name, "data", p->mbufs, RTE_MBUF_DEFAULT_BUF_SIZE, plan.memory);
 	if (out->hdr_pool == NULL || out->data_pool == NULL) {
 		app_stack_down(out);
 		return -ENOMEM;
 	}
 	sp.hdr_pool = out->hdr_pool;
 	sp.data_pool = out->data_pool;
+	/* Tables that are made now; what lcores make later they touch first. */
+	bind = plan.memory >= 0 && numa_available() >= 0 && numa_max_node() > 0;
+	if (bind)
+		numa_set_preferred(plan.memory);
 	rc = sluice_stack_create(&sp, &out->st, &why);
+	if (bind)
+		numa_set_localalloc();
 	if (rc != 0) {
 		app_err("stack %s: %s%s%s", p->name, strerror(-rc), why != NULL ? ": " : "",
 		    why != NULL ? why : "");
@@ -164,11 +180,38 @@ int app_stack_down(struct app_stack *s)
 void app_numa_warn(unsigned int lcore, uint16_t port_id)
 {
 	int port = rte_eth_dev_is_valid_port(port_id) ? rte_eth_dev_socket_id(port_id) : -1;
-	unsigned int node = rte_lcore_to_socket_id(lcore);
+	int node = (int)rte_lcore_to_socket_id(lcore);
 
-	if (port >= 0 && (unsigned int)port != node)
-		app_err("warning: lcore %u is on NUMA node %u, port %u on node %d", lcore, node,
+	if (app_numa_far(node, port))
+		app_err("warning: lcore %u is on NUMA node %d, port %u on node %d", lcore, node,
 		    port_id, port);
+}
+
+void app_numa_warn_all(uint16_t port_id)
+{
+	unsigned int lcore;
+
+	RTE_LCORE_FOREACH(lcore)
+	{
+		app_numa_warn(lcore, port_id);
+	}
+}
+
+void app_numa_here(struct app_numa *plan)
+{
+	int lcore[RTE_MAX_LCORE], port[RTE_MAX_ETHPORTS];
+	unsigned int nl = 0, np = 0, i;
+	uint16_t id;
+
+	RTE_LCORE_FOREACH(i)
+	{
+		lcore[nl++] = (int)rte_lcore_to_socket_id(i);
+	}
+	RTE_ETH_FOREACH_DEV(id)
+	{
+		port[np++] = rte_eth_dev_socket_id(id);
+	}
+	app_numa_plan(lcore, nl, port, np, plan);
 }
 
 void app_ports_serve(struct sluice_stack *st)

@@ -349,6 +349,7 @@ static int set_up(struct program *p, const struct sluice_tunables *t)
 	port = app_ethdev_share(&p->stack, &ep, &p->kernel);
 	if (port < 0)
 		return port;
+	app_numa_warn_all(ep.port_id);
 	p->h.zero_copy = p->o.zero_copy >= 0 ? p->o.zero_copy : is_virtual(ep.port_id);
 	rc = sluice_app_register(p->h.st, &app);
 	if (rc != 0) {
@@ -387,7 +388,7 @@ int main(int argc, char **argv)
 		return APP_EXIT_FAIL;
 	rc = set_up(&p, &tunables);
 	if (rc == 0)
-		rc = pthread_create(&thread, NULL, control, &p);
+		rc = app_control_thread(&thread, control, &p);
 	if (rc == 0) {
 		printf("sluice-httpd: serving %s\n", p.o.root);
 		fflush(stdout);

@@ -159,6 +159,7 @@ static int add_ports(struct program *g)
 
 		if (rc < 0)
 			return rc;
+		app_numa_warn_all(ep.port_id);
 	}
 	return 0;
 }
@@ -225,7 +226,7 @@ static int run_all(struct program *g)
 {
 	unsigned int lcore;
 	pthread_t thread;
-	int rc = pthread_create(&thread, NULL, control, g), one;
+	int rc = app_control_thread(&thread, control, g), one;
 
 	if (rc != 0)
 		return -rc;
