@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include <rte_pause.h>
+
 #define IDX(head) ((uint32_t)(head))
 
 int sl_tpool_init(struct sl_tpool *p, uint32_t size, uint32_t max, const struct sl_mem_ops *mem)
@@ -54,26 +56,27 @@ static void push(struct sl_tpool *p, uint32_t first, uint32_t *last_link)
 	    &p->free, &head, n, memory_order_release, memory_order_relaxed));
 }
 
-/* One more chunk: its first object is the caller's, the others become free. 0: no room. */
+/* One more chunk: its first object is the caller's, the others become free. 0: no room. Memory comes
+ * first, so that between taking a number and filling the list there is nothing that takes time. */
 static uint32_t grow(struct sl_tpool *p)
 {
-	uint32_t chunk = atomic_load_explicit(&p->nchunks, memory_order_relaxed), first, mine, n;
+	uint32_t chunk = atomic_load_explicit(&p->nchunks, memory_order_relaxed), first, n;
 	size_t bytes = (size_t)SL_TPOOL_CHUNK * p->obj_size;
 	char *base;
 
+	if (chunk >= p->max_chunks)
+		return 0;
+	base = p->mem.alloc(p->mem.arg, bytes, 64);
+	if (base == NULL)
+		return 0;
+	memset(base, 0, bytes);
 	do {
-		if (chunk >= p->max_chunks)
+		if (chunk >= p->max_chunks) { /* others were faster: theirs will do */
+			p->mem.free(p->mem.arg, base, bytes);
 			return 0;
+		}
 	} while (!atomic_compare_exchange_weak_explicit(
 	    &p->nchunks, &chunk, chunk + 1, memory_order_relaxed, memory_order_relaxed));
-	base = p->mem.alloc(p->mem.arg, bytes, 64);
-	if (base == NULL) {
-		/* Only the last number can be given back; one in the middle is lost to the pool. */
-		mine = chunk + 1;
-		atomic_compare_exchange_strong(&p->nchunks, &mine, chunk);
-		return 0;
-	}
-	memset(base, 0, bytes);
 	first = chunk * SL_TPOOL_CHUNK + 1;
 	n = p->max - chunk * SL_TPOOL_CHUNK; /* the last chunk may not be needed whole */
 	if (n > SL_TPOOL_CHUNK)
@@ -86,24 +89,38 @@ static uint32_t grow(struct sl_tpool *p)
 	return first;
 }
 
-void *sl_tpool_alloc(struct sl_tpool *p, uint32_t *idx)
+static uint32_t pop(struct sl_tpool *p)
 {
 	uint64_t head = atomic_load_explicit(&p->free, memory_order_acquire), n;
-	uint32_t *obj;
 
 	do {
-		if (IDX(head) == 0) {
-			*idx = grow(p);
-			if (*idx == 0)
-				return NULL;
-			obj = sl_tpool_get(p, *idx);
-			break;
-		}
-		*idx = IDX(head);
-		obj = sl_tpool_get(p, *idx);
-		n = ((head >> 32) + 1) << 32 | __atomic_load_n(obj, __ATOMIC_RELAXED);
+		if (IDX(head) == 0)
+			return 0;
+		n = ((head >> 32) + 1) << 32 |
+		    __atomic_load_n((uint32_t *)sl_tpool_get(p, IDX(head)), __ATOMIC_RELAXED);
 	} while (!atomic_compare_exchange_weak_explicit(
 	    &p->free, &head, n, memory_order_acquire, memory_order_acquire));
+	return IDX(head);
+}
+
+/*
+ * Nothing is free and no chunk is left, and yet not all is out: another thread is a few instructions from
+ * filling the list. A little patience, but no more: it may have been stopped just there.
+ */
+#define PATIENCE 1000
+
+void *sl_tpool_alloc(struct sl_tpool *p, uint32_t *idx)
+{
+	uint32_t *obj;
+
+	for (unsigned int i = 0; (*idx = pop(p)) == 0 && (*idx = grow(p)) == 0; i++) {
+		if (i == PATIENCE ||
+		    atomic_load_explicit(&p->nchunks, memory_order_relaxed) < p->max_chunks ||
+		    atomic_load_explicit(&p->inuse, memory_order_relaxed) >= p->max)
+			return NULL;
+		rte_pause();
+	}
+	obj = sl_tpool_get(p, *idx);
 	__atomic_store_n(obj, 0, __ATOMIC_RELAXED);
 	atomic_fetch_add_explicit(&p->inuse, 1, memory_order_relaxed);
 	return obj;

@@ -17,10 +17,10 @@ static int so_call(struct sluice_stack *st, int fd, struct sl_so **so, sluice_co
 /* ---- socket ---- */
 
 /* A connection for the socket, which takes a reference for it. */
-static int attach(struct sl_so *so)
+static int attach(struct sl_so *so, int squeue)
 {
 	sluice_conn_t c;
-	int rc = sluice_create(so->st, so->family, SOCK_STREAM, IPPROTO_TCP, so->vrf, -1, &c);
+	int rc = sluice_create(so->st, so->family, SOCK_STREAM, IPPROTO_TCP, so->vrf, squeue, &c);
 
 	if (rc < 0)
 		return rc;
@@ -54,7 +54,7 @@ int sluice_so_socket_vrf(struct sluice_stack *st, int domain, int type, int prot
 	so->vrf = vrf;
 	if (flags & SOCK_NONBLOCK)
 		sl_so_set(so, SL_SO_NONBLOCK);
-	rc = attach(so);
+	rc = attach(so, -1);
 	if (rc < 0) {
 		if (sl_so_end(so))
 			sl_so_put(so);
@@ -162,7 +162,7 @@ static int renew(struct sl_so *so)
 
 	(void)sluice_close(so->st, atomic_load(&so->conn));
 	sl_so_rx_purge(so);
-	rc = attach(so);
+	rc = attach(so, -1);
 	if (rc == 0)
 		sl_so_clear(so, SL_SO_DEAD | SL_SO_EOF | SL_SO_FULL | SL_SO_ROOM | SL_SO_CONNECTED |
 				    SL_SO_FIN | SL_SO_RD_SHUT | SL_SO_WR_SHUT | SL_SO_OOB |
@@ -277,8 +277,9 @@ static int unlisten(struct sl_so *so)
 	sl_wq_wake(&so->rx);
 	(void)sluice_close(so->st, c);
 	sl_so_accept_flush(so);
-	rc = rc == 0 ? attach(so) : rc;
-	/* After the close, which has given the port back: entries of one thread keep their order. */
+	rc = rc == 0 ? attach(so, (int)SL_HANDLE_SQ(c)) : rc;
+	/* After the close, which has given the port back: on one squeue entries of a thread keep their
+	 * order. */
 	if (rc == 0)
 		rc = sluice_bind(so->st, atomic_load(&so->conn), (struct sockaddr *)&a, len);
 	sl_so_notify(so, EPOLLIN | EPOLLOUT | EPOLLHUP);

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -153,10 +154,53 @@ static void by_threads(void **state)
 	assert_int_equal(sl_tpool_fini(&shared), 0);
 }
 
+/* Memory that takes its time: who comes meanwhile is not refused, as long as there is room. */
+static void *slow_alloc(void *arg, size_t size, size_t align)
+{
+	usleep(2000);
+	return aligned_alloc(align, (size + align - 1) & ~(align - 1));
+}
+
+static void plain_free(void *arg, void *p, size_t size)
+{
+	free(p);
+}
+
+static void *first_one(void *arg)
+{
+	uint32_t idx;
+
+	pthread_barrier_wait(arg);
+	return sl_tpool_alloc(&shared, &idx);
+}
+
+static void nobody_is_refused_while_it_grows(void **state)
+{
+	static const struct sl_mem_ops slow = {.alloc = slow_alloc, .free = plain_free};
+	pthread_barrier_t all;
+	pthread_t t[4];
+	void *got;
+
+	pthread_barrier_init(&all, NULL, 4);
+	for (int round = 0; round < 10; round++) {
+		assert_int_equal(
+		    sl_tpool_init(&shared, sizeof(struct obj), SL_TPOOL_CHUNK, &slow), 0);
+		for (int i = 0; i < 4; i++)
+			assert_int_equal(pthread_create(&t[i], NULL, first_one, &all), 0);
+		for (int i = 0; i < 4; i++) {
+			pthread_join(t[i], &got);
+			assert_non_null(got);
+		}
+		assert_int_equal(sl_tpool_fini(&shared), 4);
+	}
+	pthread_barrier_destroy(&all);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(against_a_model),
-	    cmocka_unit_test(without_memory), cmocka_unit_test(by_threads)};
+	    cmocka_unit_test(without_memory), cmocka_unit_test(by_threads),
+	    cmocka_unit_test(nobody_is_refused_while_it_grows)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
