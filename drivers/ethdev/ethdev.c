@@ -243,10 +243,10 @@ static void ethdev_stats(void *ctx, struct sluice_port_stats *s)
 		s->tx_errors += __atomic_load_n(&d->q[q].tx_errors, __ATOMIC_RELAXED);
 }
 
-static int ethdev_steer(void *ctx, const struct sluice_addr *src, const struct sluice_addr *dst,
-    uint16_t sport, uint16_t dport)
+/* The table's entry for a tuple, -1: nobody knows. */
+static int ethdev_entry(const struct ethdev *d, const struct sluice_addr *src,
+    const struct sluice_addr *dst, uint16_t sport, uint16_t dport)
 {
-	const struct ethdev *d = ctx;
 	bool v4 = !src->q[0] && src->w[2] == RTE_BE32(0xffff);
 	uint64_t need = v4 ? RTE_ETH_RSS_NONFRAG_IPV4_TCP : RTE_ETH_RSS_NONFRAG_IPV6_TCP;
 	/* Input of the Toeplitz hash: addresses and ports in their order on the wire, as words of
@@ -260,8 +260,59 @@ static int ethdev_steer(void *ctx, const struct sluice_addr *src, const struct s
 	for (int i = v4 ? 3 : 0; i < 4; i++)
 		in[n++] = rte_be_to_cpu_32(dst->w[i]);
 	in[n++] = (uint32_t)rte_be_to_cpu_16(sport) << 16 | rte_be_to_cpu_16(dport);
-	n = d->reta[rte_softrss(in, n, d->key) % d->reta_size];
-	return n < d->nq ? (int)n : -1;
+	return (int)(rte_softrss(in, n, d->key) % d->reta_size);
+}
+
+static int ethdev_steer(void *ctx, const struct sluice_addr *src, const struct sluice_addr *dst,
+    uint16_t sport, uint16_t dport)
+{
+	const struct ethdev *d = ctx;
+	int i = ethdev_entry(d, src, dst, sport, dport);
+
+	return i >= 0 && d->reta[i] < d->nq ? d->reta[i] : -1;
+}
+
+static int ethdev_arrives(void *ctx, const struct sluice_addr *src, const struct sluice_addr *dst,
+    uint16_t sport, uint16_t dport)
+{
+	const struct ethdev *d = ctx;
+	int i = ethdev_entry(d, src, dst, sport, dport);
+	uint16_t q = i < 0 ? d->nq : __atomic_load_n(&d->reta_now[i], __ATOMIC_RELAXED);
+
+	return q < d->nq ? q : -1;
+}
+
+/* Rewrites the port's table: entries of queues that are to have nothing go to the others in turn. */
+static int ethdev_spread(void *ctx, uint64_t queues)
+{
+	struct rte_eth_rss_reta_entry64 r[ETHDEV_RETA_MAX / RTE_ETH_RETA_GROUP_SIZE] = {0};
+	struct ethdev *d = ctx;
+	unsigned int next = 0;
+	int rc;
+
+	queues &= d->nq < 64 ? (1ull << d->nq) - 1 : UINT64_MAX;
+	if (!queues)
+		return -EINVAL;
+	if (!d->reta_size || !d->ours)
+		return -ENOTSUP; /* an adopted port's table is not ours to write */
+	for (uint16_t i = 0; i < d->reta_size; i++) {
+		uint16_t q = d->reta[i];
+
+		if (q < 64 && !(queues >> q & 1)) {
+			while (!(queues >> next & 1))
+				next = (next + 1) % d->nq;
+			q = (uint16_t)next;
+			next = (next + 1) % d->nq;
+		}
+		r[i / RTE_ETH_RETA_GROUP_SIZE].mask |= 1ull << (i % RTE_ETH_RETA_GROUP_SIZE);
+		r[i / RTE_ETH_RETA_GROUP_SIZE].reta[i % RTE_ETH_RETA_GROUP_SIZE] = q;
+	}
+	rc = rte_eth_dev_rss_reta_update(d->port_id, r, d->reta_size);
+	for (uint16_t i = 0; !rc && i < d->reta_size; i++)
+		__atomic_store_n(&d->reta_now[i],
+		    r[i / RTE_ETH_RETA_GROUP_SIZE].reta[i % RTE_ETH_RETA_GROUP_SIZE],
+		    __ATOMIC_RELAXED);
+	return rc;
 }
 
 static int ethdev_callback(uint16_t port_id, enum rte_eth_event_type ev, void *arg, void *ret)
@@ -321,6 +372,7 @@ static void ethdev_destroy(void *ctx)
 		rte_eth_allmulticast_disable(d->port_id);
 	}
 	free(d->reta);
+	free(d->reta_now);
 	free(d->q);
 	free(d);
 }
@@ -336,6 +388,8 @@ static const struct sluice_driver_ops ethdev_ops = {
     .disarm = ethdev_disarm,
     .idle = ethdev_idle,
     .steer = ethdev_steer,
+    .spread = ethdev_spread,
+    .arrives = ethdev_arrives,
     .events = ethdev_events,
     .reset = ethdev_reset,
     .destroy = ethdev_destroy,
@@ -373,12 +427,14 @@ int sluice_ethdev_create(const struct sluice_ethdev_params *p, struct sluice_dri
 		ethdev_destroy(d);
 		return rc;
 	}
-	if (d->nq == 1)
-		d->ops.steer = NULL;
 	if (!d->ours)
 		d->ops.reset = NULL; /* who set it up does that */
 	if (p->rx_intr)
 		ethdev_intr_init(d);
+	if (d->nq == 1) {
+		d->ops.steer = d->ops.arrives = NULL;
+		d->ops.spread = NULL;
+	}
 	atomic_init(&d->link_up, ethdev_link(d));
 	d->callbacks = true;
 	rte_eth_dev_callback_register(d->port_id, RTE_ETH_EVENT_INTR_RESET, ethdev_callback, d);

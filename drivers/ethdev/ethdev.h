@@ -47,7 +47,8 @@ struct ethdev {
 	uint8_t key[ETHDEV_KEY_MAX];
 	uint8_t key_len;
 	uint16_t reta_size;
-	uint16_t *reta;
+	uint16_t *reta;     /* as it was after start: the stack's idea of who owns what */
+	uint16_t *reta_now; /* as it is: spread; relaxed atomics */
 	uint64_t rss_hf;
 	/* Set by the port's callbacks on any thread, taken by events(). */
 	atomic_bool reset, removed;

@@ -226,10 +226,12 @@ static int ethdev_rss(
 	if (rte_eth_dev_rss_reta_query(d->port_id, r, size))
 		return 0;
 	d->reta = calloc(size, sizeof(d->reta[0]));
-	if (!d->reta)
+	d->reta_now = calloc(size, sizeof(d->reta_now[0]));
+	if (!d->reta || !d->reta_now)
 		return -ENOMEM;
 	for (uint16_t i = 0; i < size; i++)
-		d->reta[i] = r[i / RTE_ETH_RETA_GROUP_SIZE].reta[i % RTE_ETH_RETA_GROUP_SIZE];
+		d->reta[i] = d->reta_now[i] =
+		    r[i / RTE_ETH_RETA_GROUP_SIZE].reta[i % RTE_ETH_RETA_GROUP_SIZE];
 	d->reta_size = size;
 	d->rss_hf = conf.rss_hf;
 	return 0;
@@ -306,7 +308,7 @@ static void ethdev_reta_again(struct ethdev *d)
 		return;
 	for (uint16_t i = 0; i < d->reta_size; i++) {
 		r[i / RTE_ETH_RETA_GROUP_SIZE].mask = UINT64_MAX;
-		r[i / RTE_ETH_RETA_GROUP_SIZE].reta[i % RTE_ETH_RETA_GROUP_SIZE] = d->reta[i];
+		r[i / RTE_ETH_RETA_GROUP_SIZE].reta[i % RTE_ETH_RETA_GROUP_SIZE] = d->reta_now[i];
 	}
 	(void)rte_eth_dev_rss_reta_update(d->port_id, r, d->reta_size);
 }

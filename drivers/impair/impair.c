@@ -480,6 +480,21 @@ static int impair_steer(void *ctx, const struct sluice_addr *src, const struct s
 	return im->lower.ops->steer(im->lower.ctx, src, dst, sport, dport);
 }
 
+static int impair_arrives(void *ctx, const struct sluice_addr *src, const struct sluice_addr *dst,
+    uint16_t sport, uint16_t dport)
+{
+	struct impair *im = ctx;
+
+	return im->lower.ops->arrives(im->lower.ctx, src, dst, sport, dport);
+}
+
+static int impair_spread(void *ctx, uint64_t queues)
+{
+	struct impair *im = ctx;
+
+	return im->lower.ops->spread(im->lower.ctx, queues);
+}
+
 static void impair_events(void *ctx, void (*event)(void *arg, enum sluice_port_event ev), void *arg)
 {
 	struct impair *im = ctx;
@@ -526,6 +541,8 @@ static const struct sluice_driver_ops impair_ops = {
     .disarm = impair_disarm,
     .idle = impair_idle,
     .steer = impair_steer,
+    .spread = impair_spread,
+    .arrives = impair_arrives,
     .events = impair_events,
     .reset = impair_reset,
     .destroy = impair_destroy,
@@ -582,6 +599,8 @@ int sluice_impair_create(
 	im->ops.disarm = lower.ops->disarm ? impair_disarm : NULL;
 	im->ops.steer = lower.ops->steer ? impair_steer : NULL;
 	im->ops.reset = lower.ops->reset ? impair_reset : NULL;
+	im->ops.spread = lower.ops->spread ? impair_spread : NULL;
+	im->ops.arrives = lower.ops->arrives ? impair_arrives : NULL;
 	im->ops.events = lower.ops->events ? impair_events : NULL;
 	rc = impair_take(im, p, p->pool);
 	if (rc) {

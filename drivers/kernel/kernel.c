@@ -253,6 +253,21 @@ static int kernel_steer(void *ctx, const struct sluice_addr *src, const struct s
 	return k->lower.ops->steer(k->lower.ctx, src, dst, sport, dport);
 }
 
+static int kernel_arrives(void *ctx, const struct sluice_addr *src, const struct sluice_addr *dst,
+    uint16_t sport, uint16_t dport)
+{
+	struct kernel *k = ctx;
+
+	return k->lower.ops->arrives(k->lower.ctx, src, dst, sport, dport);
+}
+
+static int kernel_spread(void *ctx, uint64_t queues)
+{
+	struct kernel *k = ctx;
+
+	return k->lower.ops->spread(k->lower.ctx, queues);
+}
+
 static void kernel_events(void *ctx, void (*event)(void *arg, enum sluice_port_event ev), void *arg)
 {
 	struct kernel *k = ctx;
@@ -308,6 +323,8 @@ static const struct sluice_driver_ops kernel_ops = {
     .disarm = kernel_disarm,
     .idle = kernel_idle,
     .steer = kernel_steer,
+    .spread = kernel_spread,
+    .arrives = kernel_arrives,
     .events = kernel_events,
     .reset = kernel_reset,
     .destroy = kernel_destroy,
@@ -436,6 +453,10 @@ int sluice_kernel_create(const struct sluice_kernel_params *p, struct sluice_dri
 		k->ops.arm = NULL;
 	if (p->lower.ops->reset == NULL)
 		k->ops.reset = NULL;
+	if (p->lower.ops->spread == NULL) {
+		k->ops.spread = NULL;
+		k->ops.arrives = NULL;
+	}
 	k->lower = p->lower;
 	k->except = p->except;
 	k->nq = lower.nqueues;

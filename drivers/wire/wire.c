@@ -101,8 +101,10 @@ struct wire_end {
 	struct wire_rxq *rxq;
 	uint16_t nq, lanes;
 	uint8_t mac[6];
-	bool link_seen;   /* what events() said last */
-	atomic_bool gone; /* destroyed: release by destroy, acquire by the peer's tx */
+	bool link_seen; /* what events() said last */
+	uint8_t to
+	    [SLUICE_PORT_QUEUES]; /* what is for a queue goes to that one: spread; relaxed atomics */
+	atomic_bool gone;         /* destroyed: release by destroy, acquire by the peer's tx */
 };
 
 struct wire {
@@ -256,6 +258,43 @@ static int wire_steer(void *ctx, const struct sluice_addr *src, const struct slu
 	return (int)wire_hash(src, dst, sport, dport, e->nq);
 }
 
+static inline unsigned int wire_now(const struct wire_end *e, unsigned int q)
+{
+	return __atomic_load_n(&e->to[q], __ATOMIC_RELAXED);
+}
+
+static int wire_arrives(void *ctx, const struct sluice_addr *src, const struct sluice_addr *dst,
+    uint16_t sport, uint16_t dport)
+{
+	const struct wire_end *e = ctx;
+
+	return (int)wire_now(e, wire_hash(src, dst, sport, dport, e->nq));
+}
+
+/* What a queue would get that is not to have any goes to one of the others, the next in turn. */
+static int wire_spread(void *ctx, uint64_t queues)
+{
+	struct wire_end *e = ctx;
+	unsigned int next = 0;
+
+	if (e->nq < 64)
+		queues &= (1ull << e->nq) - 1;
+	if (queues == 0)
+		return -EINVAL;
+	for (unsigned int q = 0; q < e->nq; q++) {
+		unsigned int to = q;
+
+		if (!(queues >> q & 1)) {
+			while (!(queues >> next & 1))
+				next = (next + 1) % e->nq;
+			to = next;
+			next = (next + 1) % e->nq;
+		}
+		__atomic_store_n(&e->to[q], (uint8_t)to, __ATOMIC_RELAXED);
+	}
+	return 0;
+}
+
 /* ---- transmit ---- */
 
 /* From the sender's marks to the receiver's; what the sender asked the port to do, the wire "did".
@@ -342,7 +381,7 @@ static uint16_t wire_tx(void *ctx, uint16_t q, struct rte_mbuf **pkts, uint16_t 
 		uint32_t len = m->pkt_len;
 
 		if (nq > 1)
-			r = &lane[wire_pick(m, w->parse_l3, nq)];
+			r = &lane[wire_now(peer, wire_pick(m, w->parse_l3, nq))];
 		if (!wire_ring_room(r))
 			break;
 		if (SL_UNLIKELY(len - 1 >= w->max_len &&
@@ -557,6 +596,8 @@ static const struct sluice_driver_ops wire_ops = {
     .stats = wire_stats,
     .next = wire_next,
     .steer = wire_steer,
+    .spread = wire_spread,
+    .arrives = wire_arrives,
     .events = wire_events,
     .destroy = wire_destroy,
 };
@@ -582,8 +623,12 @@ static int wire_end_init(struct wire *w, int k, const struct sluice_wire_params 
 	e->nq = p->nqueues[k];
 	e->lanes = p->threads || w->timed ? peer_nq : 1;
 	e->link_seen = true;
-	if (e->nq == 1)
-		e->ops.steer = NULL;
+	if (e->nq == 1) {
+		e->ops.steer = e->ops.arrives = NULL;
+		e->ops.spread = NULL;
+	}
+	for (unsigned int q = 0; q < e->nq; q++)
+		e->to[q] = (uint8_t)q;
 	memcpy(e->mac, p->mac[k], sizeof(e->mac));
 	if (!memcmp(e->mac, zero, sizeof(zero))) {
 		e->mac[0] = RTE_ETHER_LOCAL_ADMIN_ADDR;

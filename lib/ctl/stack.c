@@ -23,6 +23,8 @@ static int64_t stack_op(
 	case SL_OP_ADDR_STATE:
 		return sl_ip_addr_state(
 		    sq, (uint16_t)args->a[0], (const struct sluice_addr *)(uintptr_t)args->a[1]);
+	case SL_OP_PARK:
+		return sl_drain_op(sq, args->a[0] != 0);
 	case SL_OP_MISC:
 		return 0;
 	default:

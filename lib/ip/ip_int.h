@@ -216,6 +216,9 @@ unsigned int sl_steer(struct sluice_squeue *sq, unsigned int port, const struct 
 /** The same for the packets that come back to this flow. */
 unsigned int sl_flow_steer(
     struct sluice_squeue *sq, const struct sl_flow *f, const struct sl_key *key);
+/** The squeue where the port delivers them now, which is another one while some are parked; -1: nobody
+ * can tell, or it does not matter. */
+int sl_flow_arrives(struct sluice_squeue *sq, const struct sl_flow *f, const struct sl_key *key);
 /** All that this squeue knows about a tuple, packed (for the operation that asks). */
 int64_t sl_steer_show(struct sluice_squeue *sq, unsigned int port, const struct sl_key *key);
 #define SL_STEER_SHOWN(owner, place, queue) \

@@ -23,8 +23,10 @@
  */
 #include "ip_priv.h"
 
-/* The port's queue at which packets of this tuple arrive, -1: nobody can tell. */
-static int known_queue(struct sluice_squeue *sq, unsigned int port, const struct sl_key *key)
+/* The port's queue at which packets of this tuple arrive, -1: nobody can tell. Now: as long as some
+ * squeues are parked, of which the place knows nothing. */
+static int known_queue(
+    struct sluice_squeue *sq, unsigned int port, const struct sl_key *key, bool now)
 {
 	struct sluice_addr from = sl_addr_zoned(key->raddr, 0), to = sl_addr_zoned(key->laddr, 0);
 	const struct sluice_driver *d;
@@ -34,7 +36,9 @@ static int known_queue(struct sluice_squeue *sq, unsigned int port, const struct
 	d = &sq->port[port].drv;
 	if (sq->port[port].info.nqueues < sq->stack->nsq || d->ops->steer == NULL)
 		return -1;
-	return d->ops->steer(d->ctx, &from, &to, key->rport, key->lport);
+	return now && d->ops->arrives != NULL
+		   ? d->ops->arrives(d->ctx, &from, &to, key->rport, key->lport)
+		   : d->ops->steer(d->ctx, &from, &to, key->rport, key->lport);
 }
 
 static unsigned int place(
@@ -42,7 +46,7 @@ static unsigned int place(
 {
 	unsigned int nsq = sq->stack->nsq;
 
-	*queue = known_queue(sq, port, key);
+	*queue = known_queue(sq, port, key, false);
 	if (*queue >= 0)
 		return (unsigned int)*queue % nsq;
 	return (unsigned int)(sl_siphash13(&sq->stack->secret_table, key, sizeof(*key)) % nsq);
@@ -61,6 +65,15 @@ unsigned int sl_flow_steer(
 	/* What we send to ourselves comes back by no port, whatever interface has the address. */
 	return sl_steer(sq,
 	    f->state == SL_FLOW_LOCAL ? SL_IP_PORT_NONE : sl_ip_cfg(sq)->ifs[f->ifidx].port, key);
+}
+
+int sl_flow_arrives(struct sluice_squeue *sq, const struct sl_flow *f, const struct sl_key *key)
+{
+	int queue = f->state == SL_FLOW_LOCAL
+			? -1
+			: known_queue(sq, sl_ip_cfg(sq)->ifs[f->ifidx].port, key, true);
+
+	return queue < 0 ? -1 : (int)((unsigned int)queue % sq->stack->nsq);
 }
 
 int64_t sl_steer_show(struct sluice_squeue *sq, unsigned int port, const struct sl_key *key)

@@ -43,16 +43,23 @@ static void defer_over(struct sluice_squeue *sq, void *arg)
 	sl_so_put(so);
 }
 
+/* The squeue that makes newconn: not always the one where the connection was born. */
+static uint32_t here(struct sluice_stack *st, sluice_conn_t eager)
+{
+	return sl_door_owner(sl_door_of(st, eager));
+}
+
 /* False: the listener gets it at once. */
 static bool defer(struct sl_so *so, struct sl_so *l, sluice_conn_t eager)
 {
 	uint32_t s = atomic_load_explicit(&l->defer, memory_order_relaxed);
-	struct sluice_squeue *sq = so->st->sq[SL_HANDLE_SQ(eager)];
+	struct sluice_squeue *sq = so->st->sq[here(so->st, eager)];
 
 	if (s == 0 || sluice_timer_start(sq, sluice_squeue_now(sq) + SLUICE_SEC((uint64_t)s),
 			  defer_over, so, &so->defer_timer) < 0)
 		return false;
 	so->defer_of = l;
+	so->defer_sq = (uint8_t)sq->id;
 	sl_so_ref(l);
 	sl_so_ref(so); /* the timer's */
 	sl_so_set(so, SL_SO_DEFERRED);
@@ -68,7 +75,7 @@ int sl_so_newconn(void *arg, sluice_conn_t listener, sluice_conn_t eager, void *
 		return -ECONNABORTED;
 	so = sl_so_new(l->st);
 	if (so == NULL) {
-		SL_COUNT(l->st->sq[SL_HANDLE_SQ(eager)], sock_refused);
+		SL_COUNT(l->st->sq[here(l->st, eager)], sock_refused);
 		return -ENFILE;
 	}
 	so->family = l->family;
@@ -89,7 +96,7 @@ int sl_so_newconn(void *arg, sluice_conn_t listener, sluice_conn_t eager, void *
 void sl_so_undefer(struct sl_so *so, bool give)
 {
 	struct sl_so *l = so->defer_of;
-	struct sluice_squeue *sq = so->st->sq[SL_HANDLE_SQ(atomic_load(&so->conn))];
+	struct sluice_squeue *sq = so->st->sq[so->defer_sq];
 
 	if (sl_so_clear(so, SL_SO_DEFERRED) == 0)
 		return; /* the timer was first */

@@ -94,6 +94,7 @@ struct sl_so {
 	_Atomic uint32_t defer;              /* listener: s of TCP_DEFER_ACCEPT */
 	struct sl_so *defer_of;              /* SL_SO_DEFERRED: the listener, referenced */
 	sluice_timer_t defer_timer;
+	uint8_t defer_sq; /* whose timer that is */
 
 	/* MSG_ZEROCOPY (zerocopy.c) */
 	_Atomic uint32_t zc_next;   /* number of the next call that takes something */

@@ -351,7 +351,7 @@ static void zc_pass_on(struct sluice_squeue *sq, struct zc_record *z)
 	struct sl_zc *was = z->zc;
 
 	if (away != 0 && !(away & SL_AWAY_HELD))
-		to = away - 1;
+		to = SL_AWAY_SQ(away);
 	z->zc = sl_tcp_of(st->sq[to])->zc;
 	atomic_fetch_add_explicit(&z->zc->refs, 1, memory_order_relaxed);
 	zc_push(z->zc, z);

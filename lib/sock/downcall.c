@@ -168,15 +168,20 @@ static int call_patiently(
 	return rc;
 }
 
-/* Where a connection is born: the caller's own squeue, else round robin. */
+/* Where a connection is born: the caller's own squeue, else round robin; one that runs. */
 static unsigned int birth_squeue(struct sluice_stack *st, int want)
 {
+	unsigned int at;
+
 	if (want >= 0)
 		return (unsigned int)want;
 	for (unsigned int i = 0; i < st->nsq; i++)
-		if (sl_on_squeue(st->sq[i]))
+		if (sl_on_squeue(st->sq[i]) && sl_running(st, i))
 			return i;
-	return atomic_fetch_add_explicit(&st->next_sq, 1, memory_order_relaxed) % st->nsq;
+	at = atomic_fetch_add_explicit(&st->next_sq, 1, memory_order_relaxed) % st->nsq;
+	for (unsigned int i = 0; i < st->nsq && !sl_running(st, at); i++)
+		at = (at + 1) % st->nsq;
+	return at;
 }
 
 int sluice_create(struct sluice_stack *st, int family, int type, int proto, uint32_t vrf,
@@ -339,10 +344,19 @@ int sluice_move(struct sluice_stack *st, sluice_conn_t c, unsigned int to)
 		return -EBADF;
 	if (to >= st->nsq)
 		return -EINVAL;
+	if (!sl_running(st, to))
+		return -EBUSY;
 	owner = sl_door_owner(d);
 	if (owner != SL_NOBODY && sl_on_squeue(st->sq[owner]))
 		return (int)sl_conn_call(st, SL_OP_MOVE, c, &args);
 	return sl_conn_post(st, SL_OP_MOVE, c, &args);
+}
+
+int sluice_pin(struct sluice_stack *st, sluice_conn_t c, bool pin)
+{
+	struct sluice_args args = {{0, pin ? SL_MOVE_PIN : SL_MOVE_UNPIN}};
+
+	return call_conn(st, SL_OP_MOVE, c, &args);
 }
 
 int sluice_conn_squeue(struct sluice_stack *st, sluice_conn_t c)
@@ -554,7 +568,9 @@ int64_t sl_sock_op(
 		return -EBADF;
 	}
 	if (op == SL_OP_MOVE)
-		return sl_move_request(sq, c, (unsigned int)a->a[0]);
+		return sl_move_op(sq, c, a);
+	if (op == SL_OP_RECALL)
+		return sl_move_away(sq, c, c->birth);
 	if (c->flags & SL_C_CLOSED_BY_APP)
 		return -EBADF;
 	switch (op) {

@@ -653,6 +653,12 @@ static void cancel_call(struct sluice_squeue *sq, uint32_t slot)
 		sl_call_complete(sq, c, -ECANCELED);
 }
 
+/* What the stack orders itself to do has no meaning when it ends. */
+static bool counts(const struct sl_call *c)
+{
+	return c->tag != SL_OP_PARK && c->tag != SL_OP_RECALL;
+}
+
 /* Destroy: nothing runs. Returns how many calls there were; who waits is told. */
 uint64_t sl_entries_cancel(struct sluice_squeue *sq)
 {
@@ -673,8 +679,8 @@ uint64_t sl_entries_cancel(struct sluice_squeue *sq)
 		if ((e & 3) == 0) {
 			rte_pktmbuf_free((struct rte_mbuf *)(uintptr_t)e);
 		} else if ((e & 1) != 0 && (id & SL_ID_CALL)) {
+			calls += counts(&sq->stack->calls[id & ~SL_ID_CALL]);
 			cancel_call(sq, id & ~SL_ID_CALL);
-			calls++;
 		}
 	}
 	return calls;

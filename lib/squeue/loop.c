@@ -286,6 +286,14 @@ int sluice_squeue_poll(struct sluice_squeue *sq, uint64_t now, unsigned int budg
 		p->handed = 0;
 		sl_handed_help(sq->stack, handed);
 	}
+	if (SL_UNLIKELY(atomic_load_explicit(&sq->wards, memory_order_relaxed) != 0)) {
+		uint64_t t = rte_rdtsc();
+		unsigned int n = sl_wards_poll(sq, budget);
+
+		if (n > 0) /* busy with others: they count it */
+			p->tsc_busy += rte_rdtsc() - t;
+		ps.work += n;
+	}
 	if (SL_UNLIKELY(p->enter != 0)) {
 		ps.work++;
 		sl_hold_grant(sq);
@@ -318,6 +326,8 @@ uint64_t sluice_squeue_next(struct sluice_squeue *sq)
 				next = t;
 		}
 	}
+	if (SL_UNLIKELY(atomic_load_explicit(&sq->wards, memory_order_relaxed) != 0))
+		next = sl_wards_next(sq, next);
 	return next < sq->now ? sq->now : next;
 }
 
@@ -329,6 +339,11 @@ static uint64_t clock_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+static bool parked(const struct sluice_squeue *sq)
+{
+	return atomic_load_explicit(&sq->state, memory_order_acquire) == SLUICE_SQUEUE_PARKED;
 }
 
 static void idle_policy(struct sluice_squeue *sq, enum sluice_idle idle, uint64_t now, int rc)
@@ -345,6 +360,7 @@ int sluice_squeue_run(struct sluice_squeue *sq, enum sluice_idle idle, const vol
     uint64_t (*clock)(void))
 {
 	bool owned = atomic_load_explicit(&sq->owner, memory_order_relaxed) == sl_self();
+	bool left = false;
 	int rc = 0;
 
 	if ((unsigned int)idle > SLUICE_IDLE_SLEEP)
@@ -352,7 +368,7 @@ int sluice_squeue_run(struct sluice_squeue *sq, enum sluice_idle idle, const vol
 	if (clock == NULL)
 		clock = clock_ns;
 	atomic_store_explicit(&sq->priv->idle, idle, memory_order_relaxed);
-	while (__atomic_load_n(stop, __ATOMIC_ACQUIRE) == 0) {
+	while (__atomic_load_n(stop, __ATOMIC_ACQUIRE) == 0 && !(left = parked(sq))) {
 		uint64_t now = clock();
 
 		rc = sluice_squeue_poll(sq, now, 0);
@@ -370,5 +386,5 @@ int sluice_squeue_run(struct sluice_squeue *sq, enum sluice_idle idle, const vol
 		sched_yield();
 		sluice_squeue_poll(sq, clock(), 0);
 	}
-	return 0;
+	return left;
 }

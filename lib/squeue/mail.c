@@ -59,9 +59,9 @@ bool sl_mail_on(struct sluice_squeue *sq, struct sl_door *d, sl_entry_t e)
 		__atomic_store_n(sl_link_of(sq, e), d->transit->held, __ATOMIC_RELAXED);
 		d->transit->held = e;
 		if (call != NULL && !call->async) /* it waits for the owner's answer */
-			sq->priv->handed |= 1ull << ((d->away & ~SL_AWAY_HELD) - 1);
+			sq->priv->handed |= 1ull << SL_AWAY_SQ(d->away);
 	} else {
-		hand_on(sq, d->away - 1, e);
+		hand_on(sq, SL_AWAY_SQ(d->away), e);
 	}
 	return true;
 }
@@ -91,7 +91,7 @@ void sl_mail_to(struct sluice_squeue *sq, struct sl_door *d, unsigned int to)
 	sl_entry_t e = held_take(sq, d), last, next;
 
 	if (to != sq->id) {
-		d->away = to + 1;
+		d->away = to + 1; /* without SL_AWAY_PARKED: that is who parks' */
 		for (; e != 0; e = next) {
 			next = sl_link_get(sq, e);
 			hand_on(sq, to, e);

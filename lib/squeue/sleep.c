@@ -26,12 +26,19 @@
 
 void sl_sq_wake(struct sluice_squeue *sq)
 {
-	uint32_t how = atomic_exchange(&sq->sleeping, SL_SLEEP_NOT);
+	uint32_t was = atomic_fetch_and(&sq->sleeping, SL_SLEEP_PARKED);
+	uint32_t how = was & ~(uint32_t)SL_SLEEP_PARKED;
+	struct sluice_squeue *keeper;
 
 	if (how == SL_SLEEP_FUTEX)
 		sl_futex(&sq->sleeping, FUTEX_WAKE, 1, UINT64_MAX);
 	else if (how == SL_SLEEP_FDS_TOO)
 		(void)eventfd_write(sq->priv->sleep.eventfd - 1, 1);
+	if ((was & SL_SLEEP_PARKED) == 0)
+		return;
+	keeper = atomic_load(&sq->priv->keeper);
+	if (keeper != NULL)
+		sl_sq_kick(keeper);
 }
 
 /* All queues that this squeue polls of a port. */
@@ -117,14 +124,15 @@ static bool wait_fds(struct sluice_squeue *sq, uint64_t span)
 static bool nothing_came(struct sluice_squeue *sq)
 {
 	return atomic_load(&sq->entries) == 0 && atomic_load(&sq->arrivals) == 0 &&
-	       atomic_load(&sq->priv->fwd_pending) == 0;
+	       atomic_load(&sq->priv->fwd_pending) == 0 && !sl_wards_pending(sq);
 }
 
 void sl_idle_sleep(struct sluice_squeue *sq, uint64_t now)
 {
 	struct sl_sleep *s = &sq->priv->sleep;
 	uint64_t next = sluice_squeue_next(sq), span;
-	bool packet = false;
+	bool packet = false, alone;
+	uint32_t word;
 
 	if (next <= now)
 		return;
@@ -133,18 +141,22 @@ void sl_idle_sleep(struct sluice_squeue *sq, uint64_t now)
 		if (s->nfds > 0)
 			return; /* polled once more first */
 	}
-	span = s->all ? sq->tun.sq_idle_max : sq->tun.sq_idle_sleep;
+	/* Queues of the squeues that it looks after do not tell. */
+	alone = atomic_load_explicit(&sq->wards, memory_order_relaxed) == 0;
+	span = s->all && alone ? sq->tun.sq_idle_max : sq->tun.sq_idle_sleep;
 	if (next - now < span)
 		span = next - now;
-	atomic_store(&sq->sleeping, s->nfds > 0 ? SL_SLEEP_FDS_TOO : SL_SLEEP_FUTEX);
+	word = s->nfds > 0 ? SL_SLEEP_FDS_TOO : SL_SLEEP_FUTEX;
+	word |= atomic_fetch_or(&sq->sleeping, word);
 	if (nothing_came(sq)) {
 		SL_COUNT(sq, sq_sleeps);
 		if (s->nfds > 0)
 			packet = wait_fds(sq, span);
 		else
-			sl_futex(&sq->sleeping, FUTEX_WAIT, SL_SLEEP_FUTEX, span);
+			sl_futex(&sq->sleeping, FUTEX_WAIT, word, span);
 	}
-	if (atomic_exchange(&sq->sleeping, SL_SLEEP_NOT) == SL_SLEEP_NOT)
+	if ((atomic_fetch_and(&sq->sleeping, SL_SLEEP_PARKED) & ~(uint32_t)SL_SLEEP_PARKED) ==
+	    SL_SLEEP_NOT)
 		SL_COUNT(sq, sq_wakeups);
 	if (packet) {
 		SL_COUNT(sq, sq_wakeups_rx);

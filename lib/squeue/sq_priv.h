@@ -43,6 +43,8 @@ enum sl_sleep_how {
 	SL_SLEEP_NOT,
 	SL_SLEEP_FUTEX,
 	SL_SLEEP_FDS_TOO, /* in ppoll, with an eventfd among the descriptors */
+	/* Besides: another squeue looks after this one, and may sleep */
+	SL_SLEEP_PARKED = 0x100,
 };
 
 struct sl_sleep {
@@ -83,9 +85,12 @@ struct sl_sq_priv {
 
 	/* --- shared --- */
 	_Atomic uintptr_t holder
-	    __attribute__((aligned(64))); /* thread token of synch_enter on a polled squeue */
-	_Atomic uint32_t waiters;         /* synchronous calls shipped and not completed */
-	_Atomic uint32_t idle;            /* enum sluice_idle of run() */
+	    __attribute__((aligned(64)));     /* thread token of synch_enter on a polled squeue */
+	_Atomic uint32_t waiters;             /* synchronous calls shipped and not completed */
+	_Atomic uint32_t idle;                /* enum sluice_idle of run() */
+	struct sluice_squeue *_Atomic keeper; /* who looks after it, NULL while it runs */
+	_Atomic uint64_t look_at; /* when the keeper looks at what does not show by itself */
+	bool kept;                /* the keeper has it still: a holder has it of him. The owner's */
 	_Atomic uint64_t fwd_pending
 	    __attribute__((aligned(64))); /* bit per sender that published */
 
@@ -186,6 +191,14 @@ static inline void sl_entry_push(struct sluice_squeue *sq, sl_entry_t e, uint64_
 }
 
 bool sl_mail_on(struct sluice_squeue *sq, struct sl_door *d, sl_entry_t e);
+
+/* park.c: of other squeues, which this one looks after */
+/** What there is to do at them; returns the work found. Owner, outside a pass. */
+unsigned int sl_wards_poll(struct sluice_squeue *sq, unsigned int budget);
+/** The earliest of `next` and what they wait for. */
+uint64_t sl_wards_next(struct sluice_squeue *sq, uint64_t next);
+/** Does anything that shows wait at them? Sequentially consistent: see sl_idle_sleep. */
+bool sl_wards_pending(struct sluice_squeue *sq);
 
 /* hold.c */
 void sl_hold_grant(struct sluice_squeue *sq);

@@ -134,7 +134,10 @@ struct sl_door {
 	struct sl_transit *transit; /* NULL: it has never moved */
 } __attribute__((aligned(64)));
 #define SL_NOBODY SL_MAX_SQUEUES
-#define SL_AWAY_HELD 0x80000000u /* of `away`: entries wait; else squeue + 1 */
+/* Of `away`, beside squeue + 1: entries wait / the birth squeue was parked when it left */
+#define SL_AWAY_HELD 0x80000000u
+#define SL_AWAY_PARKED 0x40000000u
+#define SL_AWAY_SQ(away) (((away)&0xffffu) - 1)
 _Static_assert(sizeof(struct sl_door) == 128, "a door is two cache lines: bell, published");
 
 /* ---- calls ---- */
@@ -160,11 +163,13 @@ _Static_assert(sizeof(struct sl_door) == 128, "a door is two cache lines: bell, 
 	X(SL_OP_FWD_ADD, "fwd_add")                                           \
 	X(SL_OP_FWD_DEL, "fwd_del")                                           \
 	X(SL_OP_STEER, "steering") /* key; a[5]: port */                      \
-	X(SL_OP_MOVE, "move")      /* a[0]: to */                             \
+	X(SL_OP_MOVE, "move")      /* a[0]: to; a[1]: enum sl_move_what */    \
 	X(SL_OP_IFS, "interfaces")                                            \
 	X(SL_OP_RESET, "reset") /* as if the peer had reset it, and it too */ \
 	X(SL_OP_ABORT_SOME, "abort_matching")                                 \
-	X(SL_OP_PORT, "port") /* leave it, or come back: reset.c */           \
+	X(SL_OP_PORT, "port")     /* leave it, or come back: reset.c */       \
+	X(SL_OP_PARK, "park")     /* a[0]: 1 drain, 0 run again */            \
+	X(SL_OP_RECALL, "recall") /* its birth squeue wishes it back */       \
 	X(SL_OP_MISC, "misc")
 enum sl_op {
 #define X(tag, name) tag,
@@ -290,7 +295,9 @@ struct sluice_squeue {
 	_Atomic sl_entry_t entries __attribute__((aligned(64))); /* list, newest first */
 	_Atomic sl_entry_t arrivals; /* connections that move here: a list of notes, newest first */
 	_Atomic uint32_t sleeping;   /* enum sl_sleep_how; a futex word */
+	_Atomic uint32_t state;      /* enum sluice_squeue_state */
 	_Atomic uintptr_t owner;     /* thread token, 0 nobody */
+	_Atomic uint64_t wards;      /* parked squeues that this one looks after: park.c */
 	struct sl_sq_priv *priv;
 };
 
@@ -446,6 +453,16 @@ void sl_calls_unreserve(struct sluice_stack *st, unsigned int n, const uint32_t 
 void sl_post_reserved(struct sluice_stack *st, unsigned int sq_id, uint32_t slot, unsigned int tag,
     sluice_conn_t c, const struct sluice_args *args);
 
+/* ---- park.c ---- */
+/** Is it to get new connections? Any thread. */
+static inline bool sl_running(const struct sluice_stack *st, unsigned int id)
+{
+	return atomic_load_explicit(&st->sq[id]->state, memory_order_acquire) ==
+	       SLUICE_SQUEUE_RUNNING;
+}
+/** Owner of a squeue that drains: all that could leave has left. */
+void sl_park_done(struct sluice_squeue *sq);
+
 /* ---- moving connections: see lib/tcp/move.c ---- */
 /** Send a note to a squeue, behind all entries there; or, as an arrival, before whatever entry and
  * packet about the connection comes after it. The note is the receiver's. */
@@ -492,7 +509,8 @@ enum sl_timer_kind {
 	SL_TIMER_TW,
 	SL_TIMER_NEIGH,
 	SL_TIMER_IP,
-	SL_TIMER_APP
+	SL_TIMER_APP,
+	SL_TIMER_DRAIN
 };
 
 #endif

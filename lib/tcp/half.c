@@ -394,6 +394,19 @@ static struct sl_conn *promote(
 	return c;
 }
 
+/* The squeue is parked: another one gets the connection, and makes newconn. Data that has come already
+ * travels with it. */
+static bool give_away(struct sluice_squeue *sq, struct sl_conn *c)
+{
+	int to = sl_drain_to(sq, c);
+
+	if (to < 0 || sl_move_new(sq, c, (unsigned int)to) < 0)
+		return false;
+	c->up = NULL;
+	SL_COUNT(sq, sq_parked_conns);
+	return true;
+}
+
 void sl_half_segment(struct sluice_squeue *sq, struct sl_half *h, struct sl_seg *seg)
 {
 	struct sl_group *g = h->group;
@@ -416,6 +429,10 @@ void sl_half_segment(struct sluice_squeue *sq, struct sl_half *h, struct sl_seg 
 		goto drop;
 	half_release(sq, h);
 	sl_tcp_established(sq, c);
+	if (SL_UNLIKELY(sl_tcp_of(sq)->drain.on) && give_away(sq, c)) {
+		sl_conn_segment(sq, c, seg);
+		return;
+	}
 	if (sl_up_newconn(sq, g, c) < 0) {
 		c->flags |= SL_C_CLOSED_BY_APP;
 		(void)sl_output_ctl(sq, c, c->snd_max, SL_TH_RST | SL_TH_ACK);

@@ -95,7 +95,16 @@ static bool shard_remove(struct sluice_squeue *sq, struct sl_group *g)
 	return false;
 }
 
-/* What arrived through the group and was not accepted goes with it. */
+static void drop_child(struct sluice_squeue *sq, struct sl_conn *c, const struct sl_group *g)
+{
+	if (c->group != g || !(c->flags & SL_C_ACCEPT_PENDING) || c->state == SLUICE_CLOSED)
+		return;
+	(void)sl_output_ctl(sq, c, sl_rst_seq(c), SL_TH_RST | SL_TH_ACK);
+	sl_conn_drop(sq, c, ECONNABORTED);
+}
+
+/* What arrived through the group and was not accepted goes with it; also what a parked squeue handed
+ * over. What is on its way yet finds `closing` where it arrives. */
 static void drop_children(struct sluice_squeue *sq, struct sl_group *g)
 {
 	struct sl_tcp *t = sl_tcp_of(sq);
@@ -113,13 +122,12 @@ static void drop_children(struct sluice_squeue *sq, struct sl_group *g)
 	for (uint32_t i = sl_slab_next(&t->conns, 0); i != 0; i = sl_slab_next(&t->conns, i)) {
 		struct sl_conn *c = sl_slab_get(&t->conns, i);
 
-		/* Those that are elsewhere are not ours to look at; they were accepted. */
-		if (sl_door_owner(c->door) != sq->id || c->group != g ||
-		    !(c->flags & SL_C_ACCEPT_PENDING) || c->state == SLUICE_CLOSED)
-			continue;
-		(void)sl_output_ctl(sq, c, sl_rst_seq(c), SL_TH_RST | SL_TH_ACK);
-		sl_conn_drop(sq, c, ECONNABORTED);
+		/* Those that are elsewhere are not ours to look at. */
+		if (sl_door_owner(c->door) == sq->id)
+			drop_child(sq, c, g);
 	}
+	for (struct sl_conn *c = t->guests; c != NULL; c = c->door->transit->guest_next)
+		drop_child(sq, c, g);
 }
 
 static void group_free(struct sl_group *g)

@@ -64,6 +64,15 @@ static struct sl_transit *transit_of(const struct sl_conn *c)
 
 /* ---- room at the other squeue ---- */
 
+bool sl_move_room(const struct sluice_squeue *to)
+{
+	const struct sl_tcp *t = to->tcp;
+
+	return atomic_load_explicit(&t->seats, memory_order_relaxed) +
+		   __atomic_load_n(&t->conns.inuse, __ATOMIC_RELAXED) <
+	       to->stack->params.max_connections;
+}
+
 static bool seat_take(struct sluice_squeue *to)
 {
 	struct sl_tcp *t = sl_tcp_of(to);
@@ -317,6 +326,7 @@ static void attach(struct sluice_squeue *sq, struct sl_conn *c)
 	atomic_store_explicit(&c->door->owner, sq->id, memory_order_release);
 	c->deferred |= SL_D_MOVED;
 	sl_up_enlist(sq, c);
+	sl_drain_look(sq);
 	/* Closed, and nobody is to hear of it again: what is left is a compact entry. */
 	if (c->state == SLUICE_TIME_WAIT && (c->flags & SL_C_CLOSED_BY_APP))
 		sl_tw_enter(sq, c);
@@ -366,15 +376,25 @@ static void unprepare(struct sluice_squeue *sq, struct sl_conn *c)
 	tr->home_fwd = 0;
 }
 
+/* Where entries go on to, of a door of this squeue's. */
+static void mail_away(struct sluice_squeue *sq, struct sl_door *d, unsigned int to)
+{
+	sl_mail_to(sq, d, to);
+	if (sl_tcp_of(sq)->drain.on)
+		d->away |= SL_AWAY_PARKED;
+}
+
 static void depart(struct sluice_squeue *sq, struct sl_conn *c)
 {
 	struct sl_transit *tr = transit_of(c);
+	struct sl_door *d = c->door;
 	unsigned int to = tr->want;
 
 	detach(sq, c);
+	sl_tcp_of(sq)->drain.away++;
 	post(sq, sq->stack->sq[to], tr, ARRIVE);
 	/* After it, what is asked of the connection from now on. */
-	sl_mail_to(sq, c->door, to);
+	mail_away(sq, d, to);
 }
 
 /* Whether it stays, and why: 0, -EINVAL, -EBUSY. */
@@ -382,7 +402,7 @@ static int may_move(const struct sl_conn *c)
 {
 	if (c->state != SLUICE_CLOSED && c->state < SLUICE_SYN_SENT)
 		return -EINVAL;
-	return c->flags & (SL_C_HELD | SL_C_ACCEPT_PENDING) ? -EBUSY : 0;
+	return c->pinned || (c->flags & (SL_C_HELD | SL_C_ACCEPT_PENDING)) ? -EBUSY : 0;
 }
 
 /* The one that it is spliced with, if that lives here too. */
@@ -436,38 +456,68 @@ int sl_move_request(struct sluice_squeue *sq, struct sl_conn *c, unsigned int to
 	return rc;
 }
 
+int sl_move_away(struct sluice_squeue *sq, struct sl_conn *c, unsigned int to)
+{
+	return request(sq, c, to);
+}
+
+int sl_move_new(struct sluice_squeue *sq, struct sl_conn *c, unsigned int to)
+{
+	int rc = want(sq, c, to);
+
+	if (rc == 0)
+		c->deferred |= SL_D_NEWCONN;
+	return rc;
+}
+
+int sl_move_op(struct sluice_squeue *sq, struct sl_conn *c, const struct sluice_args *a)
+{
+	if (a->a[1] == SL_MOVE_TO)
+		return sl_move_request(sq, c, (unsigned int)a->a[0]);
+	c->pinned = a->a[1] == SL_MOVE_PIN;
+	return 0;
+}
+
 /* A guest leaves; only the want of memory for its records can keep it a while. */
-static void go_home(struct sluice_squeue *sq, struct sl_conn *c)
+static bool go_home(struct sluice_squeue *sq, struct sl_conn *c)
 {
 	if (sl_rec_unpin(sq, c) < 0) {
 		sl_tcp_of(sq)->retry = true;
-		return;
+		return false;
 	}
 	detach(sq, c);
 	post(sq, sq->stack->sq[c->birth], transit_of(c), HOME);
+	return true;
 }
 
-void sl_move_due(struct sluice_squeue *sq, struct sl_conn *c)
+/* The owner asks, or goes when it has been answered. True: it has gone. */
+static bool guest_due(struct sluice_squeue *sq, struct sl_conn *c)
+{
+	struct sl_transit *tr = transit_of(c);
+
+	if (tr->go)
+		return go_home(sq, c);
+	if (!tr->asked && tr->want != sq->id) {
+		tr->asked = true;
+		post(sq, sq->stack->sq[c->birth], tr, FETCH);
+	}
+	return false;
+}
+
+bool sl_move_due(struct sluice_squeue *sq, struct sl_conn *c)
 {
 	struct sl_transit *tr = transit_of(c);
 	struct sl_conn *p = partner(sq, c);
 	bool ready;
 
-	if (sl_conn_guest(sq, c)) {
-		if (tr->go) {
-			go_home(sq, c);
-		} else if (!tr->asked && tr->want != sq->id) {
-			tr->asked = true;
-			post(sq, sq->stack->sq[c->birth], tr, FETCH);
-		}
-		return;
-	}
+	if (sl_conn_guest(sq, c))
+		return guest_due(sq, c);
 	if (tr->want == sq->id)
-		return;
+		return false;
 	if (p != NULL && (p->birth != c->birth || !(p->deferred & SL_D_MOVE) ||
 			     transit_of(p)->want != tr->want)) {
 		SL_COUNT(sq, sq_moves_refused); /* joined since it was asked */
-		return;
+		return false;
 	}
 	ready = prepare(sq, c);
 	if (ready && p != NULL && !prepare(sq, p)) {
@@ -478,11 +528,12 @@ void sl_move_due(struct sluice_squeue *sq, struct sl_conn *c)
 		p->deferred &= (uint16_t)~SL_D_MOVE;
 	if (!ready) {
 		SL_COUNT(sq, sq_moves_refused);
-		return;
+		return false;
 	}
 	depart(sq, c);
 	if (p != NULL)
 		depart(sq, p);
+	return true;
 }
 
 void sl_move_ended(struct sluice_squeue *sq, struct sl_conn *c)
@@ -511,6 +562,7 @@ static void end_at_home(struct sluice_squeue *sq, struct sl_transit *tr)
 	if (tr->home_fwd != 0)
 		fwd_drop(sq, fwd_at(sl_tcp_of(sq), tr->home_fwd));
 	sl_mail_to(sq, d, sq->id);
+	sl_tcp_of(sq)->drain.away--;
 	d->transit = NULL;
 	sl_slab_free(&sl_tcp_of(sq)->conns, c->idx);
 	free(tr);
@@ -533,7 +585,8 @@ static void drop_trace(struct sluice_squeue *sq, struct sluice_squeue *was, stru
 static void come_home(struct sluice_squeue *sq, struct sl_transit *tr)
 {
 	struct sl_conn *c = tr->conn;
-	struct sluice_squeue *was = sq->stack->sq[(c->door->away & ~SL_AWAY_HELD) - 1];
+	struct sl_door *d = c->door;
+	struct sluice_squeue *was = sq->stack->sq[SL_AWAY_SQ(d->away)];
 	unsigned int to = tr->want;
 
 	seat_give(was);
@@ -547,13 +600,14 @@ static void come_home(struct sluice_squeue *sq, struct sl_transit *tr)
 			fwd_at(sl_tcp_of(sq), tr->home_fwd)->to = to;
 		/* From here on `tr` is the next owner's. */
 		post(sq, sq->stack->sq[to], tr, ARRIVE);
-		sl_mail_to(sq, c->door, to);
+		mail_away(sq, d, to);
 		return;
 	}
 	if (to != sq->id)
 		SL_COUNT(sq, sq_moves_refused);
+	sl_tcp_of(sq)->drain.away--;
 	attach(sq, c);
-	sl_mail_to(sq, c->door, sq->id);
+	sl_mail_to(sq, d, sq->id);
 }
 
 static void marked(struct sluice_squeue *sq, struct sl_transit *tr)
@@ -570,7 +624,7 @@ static void marked(struct sluice_squeue *sq, struct sl_transit *tr)
 static void fetch(struct sluice_squeue *sq, struct sl_transit *tr)
 {
 	struct sl_door *d = tr->conn->door;
-	struct sluice_squeue *owner = sq->stack->sq[d->away - 1];
+	struct sluice_squeue *owner = sq->stack->sq[SL_AWAY_SQ(d->away)];
 
 	sl_mail_hold(sq, d);
 	post(sq, owner, tr, MARK);
@@ -619,7 +673,7 @@ void sl_move_retry(struct sluice_squeue *sq)
 	for (struct sl_conn *c = t->guests, *after; c != NULL; c = after) {
 		after = transit_of(c)->guest_next;
 		if (transit_of(c)->go)
-			go_home(sq, c);
+			(void)go_home(sq, c);
 	}
 }
 

@@ -15,6 +15,7 @@
  *	open.c, listen.c, half.c, bind.c, timewait.c	how connections begin and end
  *	upcall.c	what the user hears of it
  *	move.c		from one squeue to another
+ *	drain.c		all of them, from a squeue that is parked
  *
  * Life of a connection: sl_conn_alloc opens its door; sl_conn_drop ends it for TCP (out of table,
  * timers and lists, queues emptied, state CLOSED); the user's close, before or after, leads to
@@ -123,6 +124,9 @@ int sl_tcp_create(struct sluice_squeue *sq)
 	sq->wheel.fn[SL_TIMER_CONN] = sl_conn_timer;
 	sq->wheel.fn[SL_TIMER_HALF] = sl_half_timer;
 	sq->wheel.fn[SL_TIMER_TW] = sl_tw_timer;
+	t->drain.timer.kind = SL_TIMER_DRAIN;
+	sq->wheel.fn[SL_TIMER_DRAIN] = sl_drain_timer;
+	sq->wheel.arg[SL_TIMER_DRAIN] = sq;
 	sq->wheel.arg[SL_TIMER_CONN] = sq->wheel.arg[SL_TIMER_HALF] = sq->wheel.arg[SL_TIMER_TW] =
 	    sq;
 	sq->tcp = t;
@@ -166,6 +170,7 @@ void sl_tcp_destroy(struct sluice_squeue *sq, struct sluice_leaks *leaks)
 
 	end_all(sq, leaks);
 	sl_timer_cancel(&sq->wheel, &t->tw_timer);
+	sl_timer_cancel(&sq->wheel, &t->drain.timer);
 	/* Of connections that were ended just now: their removal is an entry that never runs */
 	(void)sl_slab_fini(&t->fwds);
 	sl_rec_spare_free(t);
@@ -213,6 +218,7 @@ struct sl_conn *sl_conn_alloc(struct sluice_squeue *sq, int family, uint32_t vrf
 	atomic_store_explicit(&d->pub.shut, 0, memory_order_relaxed);
 	atomic_store_explicit(&d->pub.connid, 0, memory_order_relaxed);
 	sl_conn_publish(sq, c);
+	sl_drain_look(sq);
 	return c;
 }
 

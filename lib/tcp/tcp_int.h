@@ -135,7 +135,9 @@ enum sl_deferred {
 	SL_D_ERROR = 256,
 	SL_D_DISCONNECTED = 512,
 	SL_D_CLOSED = 1024,
-	SL_D_UPCALLS = 2047,
+	/* Its user has not heard of it: before all others, where it is to live */
+	SL_D_NEWCONN = 2048,
+	SL_D_UPCALLS = 4095,
 	SL_D_MOVE = 0x4000,   /* no upcall: it is to leave this squeue, or to ask for that */
 	SL_D_LISTED = 0x8000, /* stands in the deferred list */
 };
@@ -253,6 +255,7 @@ struct sl_conn {
 	bool rescued;       /* this recovery has resent the tail (RFC 6675 NextSeg 4) */
 	uint8_t force_push; /* the hold of MSG_MORE or cork is over: send the partial segment */
 	uint8_t birth;      /* squeue whose slab and doors it is in */
+	bool pinned;        /* sluice_pin: it does not move */
 	/* Places in the list of records, so that no ACK has to walk all of it. */
 	struct sl_rec *sack_hint;      /* where the newest SACK block lay; NULL: nowhere */
 	struct sl_rec *lost_hint;      /* no record before it is LOST; NULL: none at all is */
@@ -377,6 +380,17 @@ struct sl_outq {
 	struct sl_conn *head, **tail;
 };
 
+/** What a squeue does that is to be parked, or runs again: drain.c. */
+struct sl_drain {
+	struct sl_timer timer;
+	uint32_t at;   /* slab index where the sweep is */
+	uint32_t next; /* squeue that gets the next connection */
+	uint32_t away; /* connections born here that live elsewhere */
+	bool on;       /* what can leave is to leave */
+	bool recall;   /* what left on that account is to come back */
+	bool busy;     /* this sweep found something that leaves */
+};
+
 /** TCP of one squeue. */
 struct sl_tcp {
 	struct sluice_squeue *sq;
@@ -406,6 +420,7 @@ struct sl_tcp {
 	_Atomic uint32_t seats; /* guests, also those on their way here */
 	struct sl_fwd *late;    /* forwarding entries that wait for packets still in a ring */
 	bool retry; /* some of these, or a guest that could not leave for want of memory */
+	struct sl_drain drain;
 	uint64_t rst_tokens, rst_at;
 	uint32_t next_connid;
 	uint32_t port_next[256]; /* RFC 6056 perturbation table */
@@ -518,14 +533,40 @@ void sl_up_unlist(struct sluice_squeue *sq, struct sl_conn *c);
  * pass. 0, -EINVAL (no such squeue, below SYN_SENT), -EBUSY (not accepted yet, waiting for a
  * forwarding entry, spliced with one that has to stay), -ENOBUFS. */
 int sl_move_request(struct sluice_squeue *sq, struct sl_conn *c, unsigned int to);
-/** SL_D_MOVE is due. c may be gone from here afterwards. */
-void sl_move_due(struct sluice_squeue *sq, struct sl_conn *c);
+enum sl_move_what {
+	SL_MOVE_TO, /* the application's wish */
+	SL_MOVE_PIN,
+	SL_MOVE_UNPIN
+};
+int sl_move_op(struct sluice_squeue *sq, struct sl_conn *c, const struct sluice_args *a);
+/** The same for what the stack itself wishes: a refusal is not counted. */
+int sl_move_away(struct sluice_squeue *sq, struct sl_conn *c, unsigned int to);
+/** A connection that its user has not heard of is to live on another squeue. */
+int sl_move_new(struct sluice_squeue *sq, struct sl_conn *c, unsigned int to);
+/** Might another connection live there? Any thread; it may be another one that does. */
+bool sl_move_room(const struct sluice_squeue *to);
+/** SL_D_MOVE is due. True: c has gone from here. */
+bool sl_move_due(struct sluice_squeue *sq, struct sl_conn *c);
 /** A guest has ended, its door is closed: its memory goes home. */
 void sl_move_ended(struct sluice_squeue *sq, struct sl_conn *c);
 /** A guest leaves the table: packets that still come are its birth squeue's. */
 void sl_move_leave_table(struct sluice_squeue *sq, struct sl_conn *c);
 void sl_move_note(struct sluice_squeue *sq, struct sl_note *n); /* hook of the squeue */
 void sl_move_retry(struct sluice_squeue *sq);                   /* sl_tcp.retry: what had to wait */
+
+/* ==== drain.c: a squeue that is parked ==== */
+/** The operation SL_OP_PARK. */
+int64_t sl_drain_op(struct sluice_squeue *sq, bool on);
+void sl_drain_timer(void *arg, struct sl_timer *timer);
+/** Something has come to live here: it is to leave again. */
+static inline void sl_drain_look(struct sluice_squeue *sq)
+{
+	if (SL_UNLIKELY(sq->tcp->drain.on) && !sl_timer_armed(&sq->tcp->drain.timer))
+		sl_timer_set(&sq->wheel, &sq->tcp->drain.timer, sq->now + SLUICE_MS(10));
+}
+/** Where a connection goes that is not to be here; -1: nowhere. */
+int sl_drain_to(struct sluice_squeue *sq, const struct sl_conn *c);
+
 /** Teardown, nobody polls: every connection is brought back to where it was born. */
 void sl_move_all_home(struct sluice_stack *st);
 

@@ -208,8 +208,37 @@ void sl_up_zcopy_done(struct sluice_squeue *sq, struct sl_conn *c)
 		sl_up_enlist(sq, c);
 }
 
+static void run_one(struct sluice_squeue *sq, struct sl_conn *c);
+
+/* Nobody above has heard of this connection: it is to leave for its squeue, or is there. */
+static void begin_life(struct sluice_squeue *sq, struct sl_conn *c)
+{
+	if (c->state != SLUICE_CLOSED && (c->deferred & SL_D_MOVE)) {
+		c->deferred &= (uint16_t)~SL_D_MOVE;
+		if (sl_move_due(sq, c))
+			return;
+	}
+	c->deferred &= (uint16_t) ~(SL_D_NEWCONN | SL_D_MOVED);
+	if (c->state != SLUICE_CLOSED && !atomic_load(&c->group->closing) &&
+	    sl_up_newconn(sq, c->group, c) == 0) {
+		sl_up_props(sq, c);
+		if ((c->deferred & SL_D_LISTED) == 0)
+			run_one(sq, c);
+		return;
+	}
+	c->up = NULL;
+	c->flags |= SL_C_CLOSED_BY_APP;
+	if (c->state != SLUICE_CLOSED)
+		(void)sl_output_ctl(sq, c, sl_rst_seq(c), SL_TH_RST | SL_TH_ACK);
+	sl_conn_drop(sq, c, ECONNREFUSED);
+}
+
 static void run_one(struct sluice_squeue *sq, struct sl_conn *c)
 {
+	if (SL_UNLIKELY(c->deferred & SL_D_NEWCONN)) {
+		begin_life(sq, c);
+		return;
+	}
 	/* Until nothing but `closed` is left; an upcall may add to the set. */
 	for (;;) {
 		uint16_t bits = c->deferred & (uint16_t)(SL_D_UPCALLS & ~SL_D_CLOSED);
@@ -231,7 +260,7 @@ static void run_one(struct sluice_squeue *sq, struct sl_conn *c)
 	}
 	if (SL_UNLIKELY(c->deferred & SL_D_MOVE)) {
 		c->deferred &= (uint16_t)~SL_D_MOVE;
-		sl_move_due(sq, c);
+		(void)sl_move_due(sq, c);
 	}
 }
 

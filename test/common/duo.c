@@ -20,6 +20,7 @@
 	} while (0)
 
 struct tap {
+	struct sluice_driver_ops ops;
 	struct duo *d;
 	unsigned int side;
 	struct sluice_driver lower;
@@ -71,6 +72,21 @@ static int tap_steer(void *ctx, const struct sluice_addr *src, const struct slui
 					   : t->lower.ops->steer(t->lower.ctx, src, dst, sp, dp);
 }
 
+static int tap_arrives(void *ctx, const struct sluice_addr *src, const struct sluice_addr *dst,
+    uint16_t sp, uint16_t dp)
+{
+	struct tap *t = ctx;
+
+	return t->lower.ops->arrives(t->lower.ctx, src, dst, sp, dp);
+}
+
+static int tap_spread(void *ctx, uint64_t queues)
+{
+	struct tap *t = ctx;
+
+	return t->lower.ops->spread(t->lower.ctx, queues);
+}
+
 static void tap_destroy(void *ctx)
 {
 	struct tap *t = ctx;
@@ -105,9 +121,13 @@ static void add_side(
 	const char *why = NULL;
 
 	MUST(t != NULL);
-	*t = (struct tap){.d = d, .side = i, .lower = wire};
+	*t = (struct tap){.ops = tap_ops, .d = d, .side = i, .lower = wire};
+	if (wire.ops->spread != NULL) {
+		t->ops.spread = tap_spread;
+		t->ops.arrives = tap_arrives;
+	}
 	MUST(sluice_stack_create(&sp, &d->st[i], &why) == 0);
-	MUST(sluice_port_add(d->st[i], (struct sluice_driver){.ops = &tap_ops, .ctx = t}) == 0);
+	MUST(sluice_port_add(d->st[i], (struct sluice_driver){.ops = &t->ops, .ctx = t}) == 0);
 	MUST(sluice_txn_begin(d->st[i], &txn) == 0);
 	MUST(sluice_if_add(txn, &ifp) == 0);
 	MUST(sluice_addr_add(txn, "wire0", i == 0 ? "10.0.0.1/24" : "10.0.0.2/24", false) == 0);

@@ -32,16 +32,17 @@ static void saw(struct sim_end *e, enum sluice_upcall up)
 	e->last = up;
 }
 
-/* Where it was born: a squeue that it always has. */
+/* Where it was born. */
 static struct sluice_squeue *squeue_of(struct sim_end *e)
 {
 	return sluice_squeue(e->st, (unsigned int)(e->c >> 56));
 }
 
-/* On its way from squeue to squeue: nobody can read now. */
+/* On its way from squeue to squeue: nobody can read now; or at one that is parked, until it leaves. */
 static bool travels(const struct sim_end *e)
 {
-	return sluice_conn_squeue(e->st, e->c) == -EAGAIN;
+	return sluice_conn_squeue(e->st, e->c) == -EAGAIN ||
+	       (e->sim->parks[e->stack] != 0 && sluice_readable(e->st, e->c) == -EPERM);
 }
 
 /* The stream may be cut, and errors told: both ends, and those that carry it on. */
@@ -62,9 +63,12 @@ void sim_cut(struct sim_end *e)
 
 static void later(struct sim_end *e, uint64_t ns, sluice_timer_fn fn)
 {
+	struct sluice_squeue *sq = squeue_of(e);
 	sluice_timer_t t;
 
-	if (sluice_timer_start(squeue_of(e), e->sim->now + ns, fn, e, &t) < 0)
+	for (unsigned int i = 0; e->sim->gone[e->stack][sluice_squeue_id(sq)]; i++)
+		sq = sluice_squeue(e->st, i);
+	if (sluice_timer_start(sq, e->sim->now + ns, fn, e, &t) < 0)
 		sim_fail(e->sim, SIM_CK_CALLS, "no timer");
 }
 
@@ -648,15 +652,19 @@ static void accept_now(struct sluice_squeue *sq, void *arg)
 
 	if (e->closed || pair_of(e)->accepted)
 		return;
-	pair_of(e)->accepted = true;
 	if (!s->unlistened[e->stack] && !e->closing) {
 		int rc = sluice_accept(e->st, s->listener[e->stack], e->c);
 
+		if (rc == -EXDEV && s->parks[e->stack] != 0) { /* a guest where nobody polls */
+			later(e, SLUICE_MS(1), accept_now);
+			return;
+		}
 		/* It may have come to its orderly end before. */
 		END_CHECK(e, SIM_CK_CALLS,
 		    rc == 0 || rc == -ECONNABORTED || pair_of(e)->cut || !s->calm, "accept: %d",
 		    rc);
 	}
+	pair_of(e)->accepted = true;
 	if (!e->closing) {
 		read_some(e);
 		check_eof(e);

@@ -112,7 +112,7 @@ static bool nothing_staged(const struct look *l)
 	for (unsigned int i = 0; i < l->s->nsq[l->stack]; i++)
 		if (l->s->st[l->stack]->sq[i]->ctr.port_tx_nomem != 0)
 			return false;
-	if (l->s->moves[l->stack] == 0)
+	if (l->s->moves[l->stack] == 0 && l->s->parks[l->stack] == 0)
 		return all_left(l->sq);
 	for (unsigned int i = 0; i < l->s->nsq[l->stack]; i++) /* it may have been anywhere */
 		if (!all_left(l->s->st[l->stack]->sq[i]))

@@ -119,6 +119,8 @@ static void world(struct gen *g, unsigned int squeues)
 			SIM_ADD(g->p, SIM_SQUEUES, i, g->nsq[i]);
 		if (g->nsq[i] > 1 && one_in(&r, 2))
 			SIM_ADD(g->p, SIM_MOVES, i, scale(&r, 8));
+		if (g->nsq[i] > 1 && one_in(&r, 3))
+			SIM_ADD(g->p, SIM_PARKS, i, scale(&r, 8));
 		features(g, &r, i);
 		limits(g, &r, i);
 		if (g->tiny)

@@ -541,6 +541,23 @@ static int nic_steer(void *ctx, const struct sluice_addr *src, const struct slui
 	return n->impair.ops->steer(n->impair.ctx, src, dst, sport, dport);
 }
 
+static int nic_arrives(void *ctx, const struct sluice_addr *src, const struct sluice_addr *dst,
+    uint16_t sport, uint16_t dport)
+{
+	struct sim_nic *n = ctx;
+
+	if (n->steer == SIM_STEER_UNKNOWN)
+		return -1;
+	return n->impair.ops->arrives(n->impair.ctx, src, dst, sport, dport);
+}
+
+static int nic_spread(void *ctx, uint64_t queues)
+{
+	struct sim_nic *n = ctx;
+
+	return n->impair.ops->spread(n->impair.ctx, queues);
+}
+
 static void nic_destroy(void *ctx)
 {
 	struct sim_nic *n = ctx;
@@ -564,6 +581,10 @@ struct sluice_driver sim_nic_driver(struct sim_nic *n)
 	n->ops = nic_ops;
 	if (n->impair.ops->steer == NULL) /* one queue */
 		n->ops.steer = NULL;
+	if (n->impair.ops->spread != NULL) {
+		n->ops.spread = nic_spread;
+		n->ops.arrives = nic_arrives;
+	}
 	return (struct sluice_driver){.ops = &n->ops, .ctx = n};
 }
 

@@ -122,6 +122,10 @@ static void set_world(struct sim *s, const struct sim_item *it)
 		s->moves[a[0]] = (uint32_t)a[1];
 		s->detours[a[0]] = true;
 		break;
+	case SIM_PARKS:
+		s->parks[a[0]] = (uint32_t)a[1];
+		s->detours[a[0]] = true;
+		break;
 	case SIM_ORDER:
 		s->order = (uint64_t)a[0];
 		break;

@@ -51,6 +51,7 @@
 	X(ROOM, "room", "sn")         /* bytes of a receive buffer of the stack */ \
 	X(POOL, "pool", "sn")         /* most buffers that the stack may hold */ \
 	X(MOVES, "moves", "sn")       /* after one pass in n of the stack a connection is told to move */ \
+	X(PARKS, "parks", "sn")       /* after one pass in n a squeue is parked, left, or runs again */ \
 	X(ORDER, "order", "n")        /* in which order squeues are polled; 0: always the same */ \
 	X(QUIET, "quiet", "t")        /* from then on nothing is done to packets any more */ \
 	/* links */ \
@@ -406,7 +407,9 @@ struct sim {
 	unsigned int nst, nsq[SIM_MAX_STACKS], nlinks;
 	struct sluice_stack *st[SIM_MAX_STACKS];
 	struct rte_mempool *pool[SIM_MAX_STACKS], *rxpool[SIM_MAX_STACKS];
-	uint32_t room[SIM_MAX_STACKS], limit[SIM_MAX_STACKS], moves[SIM_MAX_STACKS];
+	uint32_t room[SIM_MAX_STACKS], limit[SIM_MAX_STACKS], moves[SIM_MAX_STACKS],
+	    parks[SIM_MAX_STACKS];
+	bool gone[SIM_MAX_STACKS][SIM_MAX_SQ]; /* parked, and its lcore has left */
 	struct sluice_tunables tun[SIM_MAX_STACKS];
 	/* Packets of one connection go different ways: squeues change, or queues do */
 	bool detours[SIM_MAX_STACKS], strays[SIM_MAX_STACKS];

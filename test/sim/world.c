@@ -376,6 +376,42 @@ static void move_one(struct sim *s, unsigned int stack)
 	SIM_SAY(s, "conn %u side %u: move: %d", e->id, e->side, rc);
 }
 
+/* Some squeue of the stack is parked; or its lcore leaves; or one comes back. */
+static void park_one(struct sim *s, unsigned int stack)
+{
+	uint64_t h = sim_hash(s->order + 7 * stack + 1, s->pass);
+	unsigned int q = (unsigned int)(h % s->nsq[stack]);
+	struct sluice_stack *st = s->st[stack];
+	enum sluice_squeue_state was = sluice_squeue_state(st->sq[q]);
+	int rc = 0;
+
+	if (was == SLUICE_SQUEUE_RUNNING) {
+		rc = sluice_squeue_park(st, q);
+		s->op_done[SIM_PARKS] += rc == 0;
+	} else if (!s->gone[stack][q] && (was == SLUICE_SQUEUE_PARKED || h >> 20 & 1)) {
+		rc = sluice_squeue_release(st->sq[q]);
+		s->gone[stack][q] = true;
+		rc = rc == -EPERM ? 0 : rc; /* nobody has polled it since it was to run again */
+	} else if (h >> 21 & 1) {
+		rc = sluice_squeue_unpark(st, q);
+		s->gone[stack][q] &= rc != 0;
+		if (rc == 0) /* else any squeue may help, as long as nobody polls */
+			(void)sluice_squeue_poll(st->sq[q], s->now, 0);
+	}
+	SIM_CHECK(s, SIM_CK_CALLS, rc == 0 || rc == -EBUSY || rc == -ENOBUFS,
+	    "stack %u squeue %u, %s: %d", stack, q, sluice_squeue_state_name(was), rc);
+	SIM_SAY(s, "stack %u squeue %u was %s: %d", stack, q, sluice_squeue_state_name(was), rc);
+}
+
+/* The squeue's, and those of the ones that it may have looked after. */
+static void check(struct sim *s, unsigned int stack, unsigned int q)
+{
+	sim_check_squeue(s, stack, q);
+	for (unsigned int i = 0; i < s->nsq[stack]; i++)
+		if (s->gone[stack][i] && i != q)
+			sim_check_squeue(s, stack, i);
+}
+
 static int poll_all(struct sim *s)
 {
 	unsigned int who[SIM_MAX_STACKS * SIM_MAX_SQ], n = 0;
@@ -389,14 +425,17 @@ static int poll_all(struct sim *s)
 		unsigned int k =
 		    s->order != 0 ? (unsigned int)(sim_hash(s->order + n, s->pass) % n) : n - 1;
 		unsigned int stack = who[k] / SIM_MAX_SQ, q = who[k] % SIM_MAX_SQ;
-		int rc = sluice_squeue_poll(s->st[stack]->sq[q], s->now, 0);
+		int rc = s->gone[stack][q] ? 0 : sluice_squeue_poll(s->st[stack]->sq[q], s->now, 0);
 
 		SIM_CHECK(s, SIM_CK_CALLS, rc >= 0, "poll: %d", rc);
 		work += rc;
 		if (s->moves[stack] != 0 && s->nsq[stack] > 1 && !s->done &&
 		    sim_hash(s->moves[stack] + k, s->pass) % s->moves[stack] == 0)
 			move_one(s, stack);
-		sim_check_squeue(s, stack, q);
+		if (s->parks[stack] != 0 && s->nsq[stack] > 1 && !s->done &&
+		    sim_hash(s->parks[stack] + 3 * k, s->pass) % s->parks[stack] == 0)
+			park_one(s, stack);
+		check(s, stack, q);
 		who[k] = who[--n];
 	}
 	return work;
@@ -408,7 +447,8 @@ static uint64_t next_time(const struct sim *s)
 
 	for (unsigned int i = 0; i < s->nst; i++)
 		for (unsigned int k = 0; k < s->nsq[i]; k++)
-			next = RTE_MIN(next, sluice_squeue_next(s->st[i]->sq[k]));
+			if (!s->gone[i][k])
+				next = RTE_MIN(next, sluice_squeue_next(s->st[i]->sq[k]));
 	if (s->next_event < s->nevents)
 		next = RTE_MIN(next, SIM_START + (uint64_t)s->event[s->next_event]->a[0]);
 	if (!s->is_quiet)

@@ -230,10 +230,13 @@ SLUICE_API int sluice_send_external(struct sluice_stack *st, sluice_conn_t c, vo
  *
  * Any thread. On the connection's squeue the answer is at once: 0 (it will leave, unless the other
  * squeue has no room: sq_moves_refused), -EINVAL no such squeue, or a state below SYN_SENT; -EBUSY
- * not accepted yet, or part of a pair that stays, -ENOBUFS. From elsewhere it is posted: 0, -EBADF,
- * -EINVAL, -ENOBUFS; what is refused then is only counted.
+ * not accepted yet, pinned, or part of a pair that stays, -ENOBUFS. From elsewhere it is posted: 0,
+ * -EBADF, -EINVAL, -ENOBUFS; what is refused then is only counted. -EBUSY to all when `to` does not run.
  */
 SLUICE_API int sluice_move(struct sluice_stack *st, sluice_conn_t c, unsigned int to);
+/** It stays where it is, or may move again: sluice_move gets -EBUSY, parking and balancing pass it by.
+ * For who keeps state per squeue that does not move. Synchronous, any thread. */
+SLUICE_API int sluice_pin(struct sluice_stack *st, sluice_conn_t c, bool pin);
 /** The squeue where the connection lives; -EAGAIN while it is on its way, -EBADF. Any thread; on
  * that squeue the answer holds to the end of the pass, elsewhere it may be out of date. */
 SLUICE_API int sluice_conn_squeue(struct sluice_stack *st, sluice_conn_t c);

@@ -49,6 +49,9 @@
 	X(sq_moves_refused, "moves asked for and not made: the connection has to stay, the other squeue is full, or no memory") \
 	X(sq_moves_pkts, "packets for connections that live here and were born elsewhere") \
 	X(sq_moves_late, "packets sent on for a connection that had left by then") \
+	X(sq_parks, "times the squeue was told to drain") \
+	X(sq_kept_polls, "passes that another squeue made for this one while it was parked") \
+	X(sq_parked_conns, "new connections that a parked squeue gave to another one") \
 	X(sq_entries_fwd, "entries handed on to the squeue where their connection lives") \
 	/* --- ports --- */ \
 	X(port_rx_pkts, "packets received from drivers") \

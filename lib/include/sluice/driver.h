@@ -99,6 +99,15 @@ struct sluice_driver_ops {
 	 */
 	int (*steer)(void *ctx, const struct sluice_addr *src, const struct sluice_addr *dst,
 	    uint16_t sport, uint16_t dport);
+	/**
+	 * Deliver to these queues only (a bit each, at least one), until told otherwise, as far as the
+	 * port can: packets may go on coming anywhere. `steer` answers as if all were in use; `arrives`
+	 * with the queue where they come now. Control threads, one at a time; `arrives` any squeue. 0, or
+	 * -errno: nothing has changed. Optional, both or none.
+	 */
+	int (*spread)(void *ctx, uint64_t queues);
+	int (*arrives)(void *ctx, const struct sluice_addr *src, const struct sluice_addr *dst,
+	    uint16_t sport, uint16_t dport);
 	/** Poll for link, reset and removal; calls `event` for each. Called by squeue 0 now and
 	 * then. Optional. */
 	void (*events)(void *ctx, void (*event)(void *arg, enum sluice_port_event ev), void *arg);

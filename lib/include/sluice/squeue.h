@@ -87,9 +87,34 @@ enum sluice_idle {
 };
 
 /** Poll until *stop is nonzero (checked every pass, so that a sleeper may see it squeue.idle_max later
- * unless something wakes it), on the clock given (NULL: CLOCK_MONOTONIC). Pinned mode. */
+ * unless something wakes it), on the clock given (NULL: CLOCK_MONOTONIC). Returns 0, 1 when the squeue is
+ * parked, or what init said. Pinned mode. */
 SLUICE_API int sluice_squeue_run(struct sluice_squeue *sq, enum sluice_idle idle,
     const volatile int *stop, uint64_t (*clock)(void));
+
+/* ---- squeues that come and go: see doc/lcores.md ---- */
+
+enum sluice_squeue_state {
+	SLUICE_SQUEUE_RUNNING,
+	SLUICE_SQUEUE_DRAINING, /* park was asked; connections leave */
+	SLUICE_SQUEUE_PARKED    /* all that could leave has left: its lcore may go */
+};
+
+/**
+ * Let squeue sq_id drain, and then be parked: new connections are made on others, live ones move there.
+ * Returns at once; sluice_squeue_state() tells when it is done, and sluice_squeue_run() on it returns.
+ * Whatever stays or still comes (see doc/lcores.md) is served by the squeue that polls it, or, when
+ * nobody does, by another running one. -EINVAL, -EALREADY (it does not run), -EBUSY (the last one that
+ * runs), -ENOBUFS (no call slot), -EAGAIN (only on a thread that polls: tables are being changed). Any
+ * thread.
+ */
+SLUICE_API int sluice_squeue_park(struct sluice_stack *st, unsigned int sq_id);
+/** It runs again: somebody is to poll it. What left it on account of parking, and was born there, comes
+ * back. -EINVAL, -EALREADY, -ENOBUFS, -EAGAIN as above. Any thread. */
+SLUICE_API int sluice_squeue_unpark(struct sluice_stack *st, unsigned int sq_id);
+/** Any thread. */
+SLUICE_API enum sluice_squeue_state sluice_squeue_state(const struct sluice_squeue *sq);
+SLUICE_API const char *sluice_squeue_state_name(enum sluice_squeue_state s);
 
 /** Squeue by number, NULL beyond. Any thread. */
 SLUICE_API struct sluice_squeue *sluice_squeue(struct sluice_stack *st, unsigned int id);

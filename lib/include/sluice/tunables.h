@@ -28,6 +28,7 @@
 	X(sq_idle_sleep, "squeue.idle_sleep", R, "ns", 1000, SLUICE_MS(100), SLUICE_MS(1), "longest sleep of an idle squeue under policy sleep, when a port cannot tell that packets come") \
 	X(sq_idle_max, "squeue.idle_max", R, "ns", 1000, SLUICE_SEC(1), SLUICE_MS(100), "longest sleep of an idle squeue all of whose ports can tell (rx interrupts)") \
 	X(sq_fwd_ring, "squeue.fwd_ring", S, "packets", 64, 65536, 1024, "ring between each two squeues for packets of the other") \
+	X(sq_park_look, "squeue.park_look", R, "ns", 1000, SLUICE_MS(100), 50000, "how often receive queues of a parked squeue are looked at that nobody else polls") \
 	X(app_timers, "squeue.app_timers", R, "timers", 0, 16777216, 65536, "application timers that may be armed at once, per squeue") \
 	/* --- IP --- */ \
 	X(ip_ttl, "ip.ttl", R, "hops", 1, 255, 64, "TTL or hop limit of packets sent") \

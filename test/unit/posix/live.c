@@ -8,6 +8,8 @@
 #include <cmocka.h>
 #include <rte_mbuf.h>
 
+#include <squeue/squeue_int.h>
+
 #include "live.h"
 #include "mpool.h"
 
@@ -73,15 +75,18 @@ void live_make(struct live *l, unsigned int nsq, unsigned int sockets, unsigned 
 	}
 }
 
+void live_lcore(struct live *l, unsigned int side, unsigned int q)
+{
+	args[side][q] = (struct loop_arg){l, sluice_squeue(l->st[side], q)};
+	assert_int_equal(pthread_create(&l->loop[side][q], NULL, loop, &args[side][q]), 0);
+}
+
 void live_start(struct live *l, unsigned int nsq)
 {
 	live_make(l, nsq, 512, 0);
 	for (unsigned int i = 0; i < 2; i++) {
-		for (unsigned int k = 0; k < nsq; k++) {
-			args[i][k] = (struct loop_arg){l, sluice_squeue(l->st[i], k)};
-			assert_int_equal(
-			    pthread_create(&l->loop[i][k], NULL, loop, &args[i][k]), 0);
-		}
+		for (unsigned int k = 0; k < nsq; k++)
+			live_lcore(l, i, k);
 	}
 }
 
@@ -100,6 +105,10 @@ static void quiet(struct live *l)
 			assert_true(ms++ < 10000); /* a test that failed has left some */
 		} while (c.tcp_curr_estab != 0);
 	}
+	/* A listener's close goes to its squeue, from there to all, and back: calls behind each. */
+	for (unsigned int i = 0; i < 2 * 3; i++)
+		for (unsigned int k = 0; k < l->st[i % 2]->nsq; k++)
+			(void)sl_synch_call(l->st[i % 2], k, SL_OP_MISC, SLUICE_CONN_NONE, NULL);
 }
 
 void live_stop(struct live *l)

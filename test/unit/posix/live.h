@@ -10,7 +10,7 @@
 
 #include <sluice/sluice.h>
 
-#define LIVE_NSQ 2
+#define LIVE_NSQ 4
 
 struct live {
 	struct sluice_stack *st[2];
@@ -22,6 +22,8 @@ struct live {
 void live_make(struct live *l, unsigned int nsq, unsigned int sockets, unsigned int buf);
 /** Nobody polls any more: ends the stacks; nothing may be left. */
 void live_unmake(struct live *l);
+/** A thread that polls a squeue, until it is parked or the end. Parked: its end must be waited for. */
+void live_lcore(struct live *l, unsigned int side, unsigned int q);
 /** live_make, and threads that poll. */
 void live_start(struct live *l, unsigned int nsq);
 /** Waits until all connections have ended, then destroys both; asserts that nothing is left. */
