@@ -652,9 +652,11 @@ static int on_newconn(void *arg, sluice_conn_t listener, sluice_conn_t eager, vo
 {
 	struct httpd *h = arg;
 	struct http_conn *hc = calloc(1, sizeof(*hc));
+	int sq = sluice_conn_squeue(h->st, eager);
 
 	if (hc == NULL)
 		return -ENOMEM;
+	h += sq > 0 ? sq : 0; /* here: it is new */
 	hc->h = h;
 	hc->c = eager;
 	hc->active = sluice_squeue_now(h->sq);
@@ -695,7 +697,7 @@ static void sweep(struct sluice_squeue *sq, void *arg)
 /** Each pass: go on where buffers had run out. */
 static int app_poll(struct sluice_squeue *sq, void *arg)
 {
-	struct httpd *h = arg;
+	struct httpd *h = (struct httpd *)arg + sluice_squeue_id(sq);
 	struct http_conns again = TAILQ_HEAD_INITIALIZER(again);
 	struct http_conn *hc;
 	int n = 0;
@@ -712,7 +714,7 @@ static int app_poll(struct sluice_squeue *sq, void *arg)
 
 static int app_init(struct sluice_squeue *sq, void *arg)
 {
-	struct httpd *h = arg;
+	struct httpd *h = (struct httpd *)arg + sluice_squeue_id(sq);
 	sluice_timer_t t;
 
 	h->sq = sq;

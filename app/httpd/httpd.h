@@ -53,11 +53,11 @@ struct httpd_stats {
 struct httpd;
 TAILQ_HEAD(http_conns, http_conn);
 
-/** All of the application's state. It belongs to the one squeue, but for stats, which the control
- * thread reads. */
+/** All of the application's state on one squeue, which it belongs to, but for stats, which the control thread
+ * reads. A stack's stand in an array by squeue: listeners and the hooks know the first. */
 struct httpd {
 	struct sluice_stack *st;
-	struct sluice_squeue *sq; /* the only one */
+	struct sluice_squeue *sq;
 	struct rte_mempool *pool; /* of response headers, 2 KiB of room */
 	struct files files;
 	struct http_conns idle;  /* all connections, the longest inactive first */
@@ -69,7 +69,7 @@ struct httpd {
 	char date[40];
 };
 
-/** Prepare; then register httpd_app with the stack. */
+/** Prepare each; then register httpd_app of the first with the stack. */
 int httpd_init(struct httpd *h, const char *root);
 void httpd_fini(struct httpd *h);
 struct sluice_app httpd_app(struct httpd *h);

@@ -19,6 +19,7 @@
 #include <rte_bus.h>
 
 #define MAX_LISTENERS 64
+#define MAX_LCORES 64u
 
 struct options {
 	struct app_options app;
@@ -38,7 +39,8 @@ struct listener {
 struct program {
 	struct options o;
 	struct app_stack stack;
-	struct httpd h;
+	struct httpd h[MAX_LCORES]; /* of each squeue; it begins at the first */
+	unsigned int nh;
 	struct listener listener[MAX_LISTENERS];
 	unsigned int nlisteners;
 	struct app_kernel kernel;
@@ -53,7 +55,7 @@ static void usage(FILE *f, bool full)
 		return;
 	}
 	fprintf(f,
-	    "\nServes a directory over HTTP/1.1, on one lcore of a DPDK port. Own options:\n"
+	    "\nServes a directory over HTTP/1.1, on each lcore that the EAL has. Own options:\n"
 	    "  --root DIR           what to serve (default: .); replace files by rename, never in "
 	    "place\n"
 	    "  --addr A/LEN         address of the port, IPv4 or IPv6; up to 64 times\n"
@@ -73,7 +75,10 @@ static void usage(FILE *f, bool full)
 	    "  --zero-copy on|off   send mapped files by reference (default: on for virtual "
 	    "devices, which need no DMA\n"
 	    "                       mapping of file memory)\n"
-	    "  --idle spin|yield|sleep  what an idle lcore does (default: sleep)\n"
+	    "  --idle POLICY[,...]  what an idle lcore does: spin, yield or sleep; for the first "
+	    "lcore, the\n"
+	    "                       second, and so on, the last also for the rest (default: "
+	    "sleep)\n"
 	    "  --stats SECS         print a line this often (default: 0, never)\n"
 	    "  --tunable NAME=VALUE set a tunable of the stack; may be "
 	    "repeated\n" APP_OPT_KERNEL_HELP("TCP to the --listen ports") APP_OPT_MIRROR_HELP
@@ -171,7 +176,7 @@ static int listener_open(struct program *p, const char *key, const struct sockad
 
 	if (p->nlisteners == MAX_LISTENERS)
 		return -ENOSPC;
-	rc = httpd_listen(&p->h, ss->ss_family, (const struct sockaddr *)ss, app_addr_len(ss), vrf,
+	rc = httpd_listen(p->h, ss->ss_family, (const struct sockaddr *)ss, app_addr_len(ss), vrf,
 	    backlog, &l->c);
 	if (rc != 0) {
 		app_err("listen on %s: %s", key, strerror(-rc));
@@ -200,7 +205,7 @@ static int on_ini_listener(void *arg, const struct sluice_ini_listener *il, bool
 	for (unsigned int i = 0; i < p->nlisteners; i++) {
 		if (strcmp(p->listener[i].key, key) != 0)
 			continue;
-		sluice_close(p->h.st, p->listener[i].c);
+		sluice_close(p->h[0].st, p->listener[i].c);
 		p->listener[i] = p->listener[--p->nlisteners];
 		return 0;
 	}
@@ -210,7 +215,8 @@ static int on_ini_listener(void *arg, const struct sluice_ini_listener *il, bool
 static int load_config(struct program *p)
 {
 	char err[256] = "";
-	int rc = sluice_config_load(p->h.st, p->o.app.config, err, sizeof(err), on_ini_listener, p);
+	int rc =
+	    sluice_config_load(p->h[0].st, p->o.app.config, err, sizeof(err), on_ini_listener, p);
 
 	if (rc != 0)
 		app_err("%s", err[0] != '\0' ? err : strerror(-rc));
@@ -252,10 +258,12 @@ static void print_stats(struct program *p, struct httpd_stats *last, double secs
 	struct httpd_stats s;
 	struct sluice_counters c;
 
-	for (size_t i = 0; i < sizeof(s) / sizeof(uint64_t); i++)
-		((uint64_t *)&s)[i] =
-		    __atomic_load_n((uint64_t *)&p->h.stats + i, __ATOMIC_RELAXED);
-	sluice_counters_sum(p->h.st, &c);
+	memset(&s, 0, sizeof(s));
+	for (unsigned int k = 0; k < p->nh; k++)
+		for (size_t i = 0; i < sizeof(s) / sizeof(uint64_t); i++)
+			((uint64_t *)&s)[i] +=
+			    __atomic_load_n((uint64_t *)&p->h[k].stats + i, __ATOMIC_RELAXED);
+	sluice_counters_sum(p->h[0].st, &c);
 	printf("open %llu  conn/s %.0f  req/s %.0f  Gbit/s %.2f  errors %llu  retrans %llu  nomem "
 	       "%llu\n",
 	    (unsigned long long)s.open, (double)(s.conns - last->conns) / secs,
@@ -282,7 +290,7 @@ static void *control(void *arg)
 		int sig = sigtimedwait(&set, NULL, &period);
 
 		if (sig == SIGINT || sig == SIGTERM)
-			app_stop = 1;
+			app_end();
 		else if (sig == SIGHUP && p->o.app.config == NULL)
 			app_err("SIGHUP: there is no --config to reload");
 		else if (sig == SIGHUP && load_config(p) == 0)
@@ -291,7 +299,7 @@ static void *control(void *arg)
 			print_stats(p, &last, (double)p->o.stats);
 			next += SLUICE_SEC(p->o.stats);
 		}
-		app_ports_serve(p->h.st);
+		app_ports_serve(p->h[0].st);
 		app_mirror_serve(&p->mirror);
 	}
 	return NULL;
@@ -320,29 +328,45 @@ static bool is_virtual(uint16_t port_id)
 	       strcmp(rte_bus_name(rte_dev_bus(info.device)), "vdev") == 0;
 }
 
+/* The application of each squeue. */
+static int set_up_each(struct program *p, bool zero_copy)
+{
+	for (unsigned int i = 0; i < rte_lcore_count(); i++) {
+		int rc = i == 0 ? 0 : httpd_init(&p->h[i], p->o.root);
+
+		if (rc != 0) {
+			app_err("--root %s: %s", p->o.root, strerror(-rc));
+			return rc;
+		}
+		p->nh = i + 1;
+		p->h[i].st = p->stack.st;
+		p->h[i].pool = p->stack.data_pool;
+		p->h[i].timeout = p->o.timeout;
+		p->h[i].zero_copy = zero_copy;
+	}
+	return 0;
+}
+
 static int set_up(struct program *p, const struct sluice_tunables *t)
 {
 	struct app_stack_params sp = {.name = "httpd",
-	    .nsqueues = 1,
+	    .nsqueues = rte_lcore_count(),
 	    .max_connections = (uint32_t)p->o.app.connections,
 	    .mbufs = (unsigned int)p->o.app.mbufs,
 	    .tunables = t};
 	struct sluice_ethdev_params ep = {.size = sizeof(ep),
 	    .port_id = (uint16_t)p->o.port_id,
-	    .nqueues = 1,
+	    .nqueues = app_port_queues((uint16_t)p->o.port_id, rte_lcore_count()),
 	    .rxd = (uint16_t)p->o.app.rxd,
 	    .txd = (uint16_t)p->o.app.txd,
 	    .mtu = (uint16_t)p->o.app.mtu,
 	    .no_offload = !p->o.app.offload,
 	    .rx_intr = app_idle_sleeps(&p->o.app)};
-	struct sluice_app app = httpd_app(&p->h);
+	struct sluice_app app = httpd_app(p->h);
 	int port, rc = app_stack_up(&sp, &p->stack);
 
 	if (rc != 0)
 		return rc;
-	p->h.st = p->stack.st;
-	p->h.pool = p->stack.data_pool;
-	p->h.timeout = p->o.timeout;
 	rc = app_options_kernel(&p->o.app, p->o.port, p->o.nport, &p->kernel);
 	if (rc != 0)
 		return rc;
@@ -350,14 +374,43 @@ static int set_up(struct program *p, const struct sluice_tunables *t)
 	if (port < 0)
 		return port;
 	app_numa_warn_all(ep.port_id);
-	p->h.zero_copy = p->o.zero_copy >= 0 ? p->o.zero_copy : is_virtual(ep.port_id);
-	rc = sluice_app_register(p->h.st, &app);
+	rc = set_up_each(p, p->o.zero_copy >= 0 ? p->o.zero_copy : is_virtual(ep.port_id));
+	if (rc != 0)
+		return rc;
+	rc = sluice_app_register(p->h[0].st, &app);
 	if (rc != 0) {
 		app_err("application: %s", strerror(-rc));
 		return rc;
 	}
 	rc = p->o.app.config != NULL ? load_config(p) : configure(p, (unsigned int)port);
-	return rc == 0 ? app_mirror_open(&p->mirror, p->h.st, p->o.app.mirror) : rc;
+	return rc == 0 ? app_mirror_open(&p->mirror, p->h[0].st, p->o.app.mirror) : rc;
+}
+
+/* An lcore: its squeue, until the control thread ends all of them. */
+static int run_squeue(void *arg)
+{
+	struct program *p = arg;
+	struct sluice_squeue *sq = sluice_squeue(p->stack.st, (unsigned int)rte_lcore_index(-1));
+	int rc =
+	    sluice_squeue_run(sq, app_idle(&p->o.app, sluice_squeue_id(sq)), &app_stop, app_clock);
+
+	app_end();
+	sluice_squeue_release(sq);
+	return rc;
+}
+
+static int run_all(struct program *p)
+{
+	unsigned int lcore;
+	int rc, one;
+
+	rte_eal_mp_remote_launch(run_squeue, p, SKIP_MAIN);
+	rc = run_squeue(p);
+	RTE_LCORE_FOREACH_WORKER (lcore) {
+		one = rte_eal_wait_lcore(lcore);
+		rc = rc < 0 ? rc : one;
+	}
+	return rc;
 }
 
 int main(int argc, char **argv)
@@ -378,7 +431,7 @@ int main(int argc, char **argv)
 		usage(stderr, false);
 		return APP_EXIT_USAGE;
 	}
-	rc = httpd_init(&p.h, p.o.root);
+	rc = httpd_init(&p.h[0], p.o.root);
 	if (rc != 0) {
 		app_err("--root %s: %s", p.o.root, strerror(-rc));
 		return APP_EXIT_FAIL;
@@ -386,23 +439,25 @@ int main(int argc, char **argv)
 	block_signals();
 	if (app_eal_init(&a) != 0)
 		return APP_EXIT_FAIL;
+	if (rte_lcore_count() > MAX_LCORES) {
+		app_err("%u lcores at most", MAX_LCORES);
+		return APP_EXIT_FAIL;
+	}
 	rc = set_up(&p, &tunables);
 	if (rc == 0)
 		rc = app_control_thread(&thread, control, &p);
 	if (rc == 0) {
 		printf("sluice-httpd: serving %s\n", p.o.root);
 		fflush(stdout);
-		rc = sluice_squeue_run(
-		    sluice_squeue(p.h.st, 0), app_idle(&p.o.app, 0), &app_stop, app_clock);
-		app_stop = 1;
+		rc = run_all(&p);
 		pthread_kill(thread, SIGTERM);
 		pthread_join(thread, NULL);
-		sluice_squeue_release(sluice_squeue(p.h.st, 0));
 	}
 	app_mirror_close(&p.mirror);
 	if (p.stack.st != NULL && app_stack_down(&p.stack) != 0)
 		rc = -EBUSY;
-	httpd_fini(&p.h);
+	for (unsigned int i = 0; i < p.nh; i++)
+		httpd_fini(&p.h[i]);
 	rte_eal_cleanup();
 	return rc == 0 ? 0 : APP_EXIT_FAIL;
 }

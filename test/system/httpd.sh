@@ -1,12 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# httpd.sh LINK HTTPD [MIB]: sluice-httpd and Linux tools: echo, files equal over both families, a range, keep-alive, a
+# httpd.sh LINK HTTPD [MIB [LCORES]]: sluice-httpd, on 1 or 2 lcores, and Linux tools: echo, files equal over both families, a range, keep-alive, a
 # missing file, a client killed in the middle, an orderly end.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 httpd=$2
 mib=${3:-64}
+squeues=${4:-1}
 begin "$1" curl ping python3
 mkdir "$tmp/www"
 random_file "$mib"
@@ -29,8 +30,9 @@ get() {
 for host in $ours4 "[$ours6]"; do
 	wait_until 15 get -o /dev/null "http://$host/small" || die "no answer from $host"
 	in_cli ping -q -n -c 5 -i 0.05 -W 2 "${host//[\[\]]/}" >/dev/null || die "echo requests to $host unanswered"
-	# In fragments both ways: what an MTU cannot hold is answered all the same.
-	in_cli ping -q -n -c 3 -i 0.05 -W 2 -s 4000 "${host//[\[\]]/}" >/dev/null || die "large echo requests to $host unanswered"
+	# In fragments both ways: what an MTU cannot hold is answered all the same. Not over net_af_packet, where the kernel
+	# puts fragments together and cuts what is longer than a frame of the ring.
+	[ "$link" = af_packet ] || in_cli ping -q -n -c 3 -i 0.05 -W 2 -s 4000 "${host//[\[\]]/}" >/dev/null || die "large echo requests to $host unanswered"
 	get -o "$tmp/got" "http://$host/big" || die "curl fails at $host"
 	same "$tmp/got" "$tmp/www/big" || die "$host: SHA-256 differs"
 	get -o "$tmp/got" -r 1000000-1999999 "http://$host/big" || die "no range from $host"

@@ -124,8 +124,13 @@ eal() {
 	# Without busy polling: on a veth that can leave a receive ring that the kernel calls full and the program empty.
 	[ "$link" != af_xdp ] || vdev+=,busy_budget=0
 	! is_tun || vdev=net_${link}0,iface=slt0
-	echo --no-huge --no-pci --no-telemetry --no-shconf -m 256 --file-prefix "$prefix" --lcores 0@$first_cpu \
-	    --vdev "$vdev"
+	local lcores=0@$first_cpu
+	# Two that share a CPU and have a queue each, where the port has several.
+	if [ "${squeues:-1}" = 2 ]; then
+		lcores="(0-1)@$first_cpu"
+		[ "$link" != af_packet ] || vdev+=,qpairs=2
+	fi
+	echo --no-huge --no-pci --no-telemetry --no-shconf -m 256 --file-prefix "$prefix" --lcores "$lcores" --vdev "$vdev"
 }
 
 # port_started: the port sets the device's hardware address while it is made, and again when it starts; that the stack

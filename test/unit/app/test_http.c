@@ -144,6 +144,16 @@ uint64_t sluice_squeue_now(const struct sluice_squeue *sq)
 	return 5;
 }
 
+unsigned int sluice_squeue_id(const struct sluice_squeue *sq)
+{
+	return 0;
+}
+
+int sluice_conn_squeue(struct sluice_stack *st, sluice_conn_t c)
+{
+	return 0;
+}
+
 int sluice_timer_start(
     struct sluice_squeue *sq, uint64_t at, sluice_timer_fn fn, void *arg, sluice_timer_t *t)
 {
