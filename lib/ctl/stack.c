@@ -25,6 +25,10 @@ static int64_t stack_op(
 		    sq, (uint16_t)args->a[0], (const struct sluice_addr *)(uintptr_t)args->a[1]);
 	case SL_OP_PARK:
 		return sl_drain_op(sq, args->a[0] != 0);
+	case SL_OP_DETACH:
+		return sl_so_op_detach(sq, c, args);
+	case SL_OP_ATTACH:
+		return sl_so_op_attach(sq, c, args);
 	case SL_OP_MISC:
 		return 0;
 	default:

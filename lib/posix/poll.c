@@ -274,8 +274,10 @@ static void watch_leave(struct sluice_stack *st, struct sl_watch *w)
 
 void sl_so_unwatch(struct sl_so *so)
 {
-	uint32_t id = atomic_load_explicit(&so->watches, memory_order_acquire);
+	uint32_t id;
 
+	sl_so_notify(so, EPOLLHUP); /* who sits in poll finds that there is no such descriptor */
+	id = atomic_load_explicit(&so->watches, memory_order_acquire);
 	for (; id != 0; id = watch_of(so->st, id)->next)
 		watch_leave(so->st, watch_of(so->st, id));
 }
@@ -641,29 +643,39 @@ static int poll_watch(struct sluice_stack *st, int ep, const struct pollfd *fds,
 	return 0;
 }
 
+/* The lock is not needed: what is ready is asked of the sockets, the instance only wakes. */
+static int poll_wait(
+    struct sluice_stack *st, struct sl_ep *ep, struct pollfd *fds, nfds_t n, uint64_t deadline)
+{
+	uint32_t seq = sl_wq_enter(&ep->wq);
+	int found, rc = 0;
+
+	/* What was ready may be gone when it is looked at: another thread has read it. */
+	while ((found = poll_look(st, fds, n)) == 0 && rc == 0) {
+		rc = sl_wq_wait(&ep->wq, seq, deadline);
+		seq = atomic_load(&ep->wq.seq);
+	}
+	sl_wq_leave(&ep->wq);
+	return found == 0 && rc == -EINTR ? rc : found;
+}
+
 int sluice_so_poll(struct sluice_stack *st, struct pollfd *fds, nfds_t n, int timeout)
 {
 	uint64_t deadline = timeout < 0 ? UINT64_MAX : sl_wq_deadline(SLUICE_MS((uint64_t)timeout));
-	int found = poll_look(st, fds, n), ep, rc;
-	struct epoll_event ev;
+	int found = poll_look(st, fds, n), fd, rc;
+	struct sl_ep *ep;
 
 	if (found > 0 || timeout == 0 || sl_thread_polls())
 		return found;
-	ep = sluice_so_epoll_create(st);
-	if (ep < 0)
+	fd = sluice_so_epoll_create(st);
+	if (fd < 0)
 		return -ENOMEM;
-	rc = poll_watch(st, ep, fds, n);
-	/* What was ready may be gone when it is looked at: another thread has read it. */
-	while (rc >= 0 && (found = poll_look(st, fds, n)) == 0) {
-		if (timeout > 0) {
-			uint64_t now = sl_wq_deadline(1);
-
-			if (now >= deadline)
-				break;
-			timeout = (int)((deadline - now + 999999) / 1000000);
-		}
-		rc = sluice_so_epoll_wait(st, ep, &ev, 1, timeout);
-	}
-	(void)sluice_so_close(st, ep);
-	return rc < 0 ? rc : found;
+	rc = poll_watch(st, fd, fds, n);
+	ep = ep_get(st, fd);
+	if (rc == 0 && ep != NULL)
+		rc = poll_wait(st, ep, fds, n, deadline);
+	if (ep != NULL)
+		ep_put(st, ep);
+	(void)sluice_so_close(st, fd);
+	return rc;
 }

@@ -188,6 +188,33 @@ static void advance(struct sl_so *so, uint64_t n)
 		(void)sluice_clr_flowctrl(so->st, atomic_load(&so->conn));
 }
 
+struct rte_mbuf *sl_so_rx_reclaim(struct sl_so *so)
+{
+	struct rte_mbuf *first, *m, *next, *tail = NULL;
+
+	refill(so);
+	/* An urgent byte that no read would get: it must not come back as one of the stream's. */
+	if (SL_UNLIKELY(sl_so_clear(so, SL_SO_SKIP)) && so->rx_head != NULL &&
+	    atomic_load(&so->skip_at) == atomic_load(&so->rx_read))
+		advance(so, 1);
+	first = so->rx_head;
+	if (first != NULL) {
+		first->data_off = (uint16_t)(first->data_off + so->rx_off);
+		first->data_len = (uint16_t)(first->data_len - so->rx_off);
+	}
+	for (m = first; m != NULL; m = next) {
+		next = sl_pkt_next(m);
+		if (tail != NULL)
+			tail->next = m;
+		tail = rte_pktmbuf_lastseg(m);
+	}
+	so->rx_head = so->rx_last = NULL;
+	so->rx_off = 0;
+	atomic_store(&so->rx_charge, 0);
+	atomic_store(&so->rx_read, atomic_load(&so->rx_pushed));
+	return first;
+}
+
 /* Bytes before the urgent one; *at: the next byte is it. UINT64_MAX: none is ahead. */
 static uint64_t before_urgent(struct sl_so *so)
 {
@@ -334,7 +361,7 @@ static bool satisfied(const struct sl_so *so, const struct request *r)
 	return r->at_mark || r->done >= RTE_MAX(need, (uint64_t)1);
 }
 
-static bool lock(struct sl_so *so)
+bool sl_so_rx_lock(struct sl_so *so)
 {
 	if (sl_thread_polls())
 		return pthread_mutex_trylock(&so->rx_lock) == 0;
@@ -349,7 +376,7 @@ static bool attempt(struct sl_so *so, struct request *r, ssize_t *n)
 	uint32_t s = sl_so_state(so);
 	int rc = 0;
 
-	if (!lock(so)) {
+	if (!sl_so_rx_lock(so)) {
 		*n = -EAGAIN;
 		return true;
 	}
@@ -406,7 +433,7 @@ static ssize_t recv_oob(struct sl_so *so, const struct request *r)
 	ssize_t rc = -EINVAL;
 	uint32_t s;
 
-	if (!lock(so))
+	if (!sl_so_rx_lock(so))
 		return -EAGAIN;
 	have = sl_so_rx_bytes(so); /* counted before it is taken, as in readable */
 	refill(so);

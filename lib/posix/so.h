@@ -240,10 +240,20 @@ void sl_so_zc_free(struct sl_so *so);
 bool sl_so_rx_space(struct sl_so *so);
 /** A chain of `len` bytes from the squeue. */
 void sl_so_rx_push(struct sl_so *so, struct rte_mbuf *m, uint32_t len);
+/** Takes rx_lock; false: it is taken, and this thread, which polls a squeue, must not wait. */
+bool sl_so_rx_lock(struct sl_so *so);
 /** Drops what was not read. */
 void sl_so_rx_purge(struct sl_so *so);
 /** The last reference is gone: frees what was not read. */
 void sl_so_rx_free(struct sl_so *so);
+
+/** All that nobody has read, as one chain by m->next; NULL: nothing. On the connection's squeue, or
+ * nobody pushes any more; rx_lock is held. */
+struct rte_mbuf *sl_so_rx_reclaim(struct sl_so *so);
+
+/* ==== owner.c: the operations, on the squeue ==== */
+int64_t sl_so_op_detach(struct sluice_squeue *sq, sluice_conn_t c, const struct sluice_args *args);
+int64_t sl_so_op_attach(struct sluice_squeue *sq, sluice_conn_t c, const struct sluice_args *args);
 
 /* ==== accept.c ==== */
 int sl_so_newconn(void *arg, sluice_conn_t listener, sluice_conn_t eager, void **up_arg,

@@ -157,7 +157,8 @@ ssize_t sl_so_zc_recv(struct sl_so *so, struct msghdr *msg)
 	uint32_t lo, hi;
 	bool copied, got;
 
-	pthread_mutex_lock(&so->rx_lock);
+	if (!sl_so_rx_lock(so))
+		return -EAGAIN;
 	got = take_range(so, &lo, &hi, &copied);
 	pthread_mutex_unlock(&so->rx_lock);
 	if (!got)

@@ -167,9 +167,11 @@ _Static_assert(sizeof(struct sl_door) == 128, "a door is two cache lines: bell, 
 	X(SL_OP_IFS, "interfaces")                                            \
 	X(SL_OP_RESET, "reset") /* as if the peer had reset it, and it too */ \
 	X(SL_OP_ABORT_SOME, "abort_matching")                                 \
-	X(SL_OP_PORT, "port")     /* leave it, or come back: reset.c */       \
-	X(SL_OP_PARK, "park")     /* a[0]: 1 drain, 0 run again */            \
-	X(SL_OP_RECALL, "recall") /* its birth squeue wishes it back */       \
+	X(SL_OP_PORT, "port")        /* leave it, or come back: reset.c */    \
+	X(SL_OP_PARK, "park")        /* a[0]: 1 drain, 0 run again */         \
+	X(SL_OP_RECALL, "recall")    /* its birth squeue wishes it back */    \
+	X(SL_OP_DETACH, "so_detach") /* socket, upcalls, upper handle */      \
+	X(SL_OP_ATTACH, "so_attach") /* socket */                             \
 	X(SL_OP_MISC, "misc")
 enum sl_op {
 #define X(tag, name) tag,

@@ -151,15 +151,16 @@ static void touch(struct sluice_squeue *sq, struct sl_conn *c, enum sl_batch wha
 
 void sl_input_deliver(struct sluice_squeue *sq, struct sl_conn *c)
 {
-	uint8_t what = c->batch;
+	/* URG first: the mark counts from the bytes that are not read yet. */
+	static const uint8_t bits[] = {SL_B_URG, SL_B_DATA, SL_B_FIN};
+	static const enum sl_deferred ups[] = {SL_D_OOB, SL_D_RECV, SL_D_SHUT_RECV};
 
-	c->batch = 0;
-	if (what & SL_B_URG) /* first: the mark counts from the bytes that are not read yet */
-		sl_up(sq, c, SL_D_OOB);
-	if (what & SL_B_DATA)
-		sl_up(sq, c, SL_D_RECV);
-	if (what & SL_B_FIN)
-		sl_up(sq, c, SL_D_SHUT_RECV);
+	/* An upcall may change the owner, who is told what holds then. */
+	for (unsigned int i = 0; i < RTE_DIM(bits) && c->batch != 0; i++)
+		if (c->batch & bits[i]) {
+			c->batch &= (uint8_t)~bits[i];
+			sl_up(sq, c, ups[i]);
+		}
 }
 
 static void end_batch(struct sluice_squeue *sq)
@@ -495,6 +496,7 @@ static void check_urg(struct sluice_squeue *sq, struct sl_conn *c, uint32_t up)
 	    seq_gt(up, c->rcv_adv + 65535) || ((c->flags & SL_C_URG_IN) && !seq_gt(up, c->rcv_up)))
 		return;
 	c->rcv_up = up;
+	c->urg_mib = (uint32_t)(c->bytes_in >> 20);
 	c->flags |= SL_C_URG_IN;
 	touch(sq, c, SL_B_URG);
 }

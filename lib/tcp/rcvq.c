@@ -687,6 +687,21 @@ struct rte_mbuf *sl_rcv_take(struct sluice_squeue *sq, struct sl_conn *c, size_t
 	return head;
 }
 
+void sl_rcv_unread(struct sl_conn *c, struct rte_mbuf *m)
+{
+	struct rte_mbuf *tail = NULL, *s;
+
+	c->rcvq_charge += chain_charge(m);
+	for (s = m; s != NULL; s = s->next) {
+		c->rcvq_bytes += s->data_len;
+		tail = s;
+	}
+	tail->next = c->rcvq_head;
+	c->rcvq_head = m;
+	if (c->rcvq_tail == NULL)
+		c->rcvq_tail = tail;
+}
+
 void sl_rcv_clear(struct sluice_squeue *sq, struct sl_conn *c)
 {
 	rte_pktmbuf_free(c->rcvq_head);

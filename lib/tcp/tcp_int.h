@@ -263,6 +263,7 @@ struct sl_conn {
 	uint32_t sack_debt, loss_debt; /* records walked and not yet paid for by ACKs */
 	uint32_t snd_up;               /* sequence after the urgent byte sent */
 	sluice_conn_t spliced;         /* bytes went to or came from this one: they move together */
+	uint32_t urg_mib;              /* MiB of bytes_in when rcv_up was set */
 };
 
 enum sl_batch {
@@ -518,6 +519,11 @@ void sl_up_opctl(struct sluice_squeue *sq, struct sl_conn *c, enum sluice_opctl 
 void sl_up_lingered(struct sluice_squeue *sq, struct sl_conn *c);
 int sl_up_newconn(struct sluice_squeue *sq, struct sl_group *g, struct sl_conn *eager);
 void sl_up_props(struct sluice_squeue *sq, struct sl_conn *c);
+/** The connection, which stands or has ended, gets another owner, who is told at once what holds:
+ * props, urgent mark, bytes to read, ends of both directions, a full send buffer, the error. What
+ * `up` tells may change or end it again. */
+void sl_up_change(
+    struct sluice_squeue *sq, struct sl_conn *c, const struct sluice_upcalls *up, void *arg);
 /** The last external send was let go: makes a `closed` that waited. */
 void sl_up_zcopy_done(struct sluice_squeue *sq, struct sl_conn *c);
 /** The `deferred` hook: run what waits. `closed` is held back while zc_out > 0. */
@@ -670,6 +676,8 @@ struct rte_mbuf *sl_rcv_take(
 /** After the application made room: schedules a window update when the peer gains >= min(2 MSS,
  * rcvbuf/2) or the window was 0. */
 void sl_rcv_opened(struct sluice_squeue *sq, struct sl_conn *c);
+/** Puts a chain (by m->next) back in front of what is readable. */
+void sl_rcv_unread(struct sl_conn *c, struct rte_mbuf *m);
 void sl_rcv_clear(struct sluice_squeue *sq, struct sl_conn *c);
 /** SACK blocks to report, most recent first, at most n; a pending DSACK first. */
 unsigned int sl_rcv_sack(const struct sl_conn *c, unsigned int n, uint32_t (*blk)[2]);

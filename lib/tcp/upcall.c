@@ -56,6 +56,7 @@ static void begin(struct sluice_squeue *sq, struct sl_conn *c, enum sluice_upcal
 static void do_recv(struct sluice_squeue *sq, struct sl_conn *c, sluice_conn_t h)
 {
 	bool push = (c->flags & SL_C_PUSH_SEEN) != 0;
+	const void *who = c->up_arg;
 	int rc;
 
 	c->flags &= ~SL_C_PUSH_SEEN;
@@ -64,7 +65,7 @@ static void do_recv(struct sluice_squeue *sq, struct sl_conn *c, sluice_conn_t h
 	begin(sq, c, SLUICE_UP_RECV);
 	rc = c->up->recv(c->up_arg, h, c->rcvq_bytes, push);
 	sl_upcall_end(sq);
-	if (rc == -ENOSPC)
+	if (rc == -ENOSPC && c->up_arg == who) /* not if it has given the connection away */
 		c->flags |= SL_C_FLOWCTRL;
 }
 
@@ -321,4 +322,46 @@ void sl_up_props(struct sluice_squeue *sq, struct sl_conn *c)
 
 	if (c->up != NULL && !(c->flags & SL_C_CLOSED_BY_APP) && (c->deferred & SL_D_UPCALLS) == 0)
 		MAKE(SLUICE_UP_SET_PROTO_PROPS, set_proto_props, c->sndbuf, c->rcvbuf, c->mss);
+}
+
+/* ---- another owner ---- */
+
+/* Is an urgent byte announced that was not read yet? rcv_up is right for 2^31 bytes. */
+static bool urgent_ahead(const struct sl_conn *c)
+{
+	uint32_t end = c->rcv_nxt - !!(c->flags & SL_C_FIN_RCVD);
+
+	if (c->flags & SL_C_URG_IN)
+		return true;
+	return end - c->rcv_up < c->rcvq_bytes && (uint32_t)(c->bytes_in >> 20) - c->urg_mib < 2048;
+}
+
+void sl_up_change(
+    struct sluice_squeue *sq, struct sl_conn *c, const struct sluice_upcalls *up, void *arg)
+{
+	bool moved = (c->deferred & SL_D_MOVED) != 0;
+
+	c->up = up;
+	c->up_arg = arg;
+	c->last_up = SLUICE_UP_CONNECTED + 1; /* implied */
+	/* What waits for the old one is told to the new one from the state that it came from. */
+	c->deferred &= (uint16_t) ~(SL_D_UPCALLS & ~SL_D_CLOSED);
+	c->batch = 0;
+	c->flags &= ~SL_C_FLOWCTRL;
+	sl_rcv_opened(sq, c);
+	sl_up_props(sq, c);
+	if (moved)
+		sl_up(sq, c, SL_D_MOVED);
+	if (urgent_ahead(c))
+		sl_up(sq, c, SL_D_OOB);
+	if (c->rcvq_bytes > 0)
+		sl_up(sq, c, SL_D_RECV);
+	if (c->flags & SL_C_FIN_QUEUED)
+		sl_up(sq, c, SL_D_SHUT_SEND);
+	if (c->flags & (SL_C_FIN_RCVD | SL_C_RCV_SHUT))
+		sl_up(sq, c, SL_D_SHUT_RECV);
+	if (c->flags & SL_C_TXQ_FULL)
+		sl_up(sq, c, SL_D_TXQ_FULL);
+	if (c->state == SLUICE_CLOSED && c->err != 0)
+		sl_up(sq, c, SL_D_DISCONNECTED);
 }

@@ -21,7 +21,8 @@
  * Once connected, recv, txq_full, signal_oob, zcopy_notify, set_error and opctl come in any order,
  * until disconnected. No recv after opctl(SHUT_RECV), which says that the peer's FIN was reached;
  * nothing but zcopy_notify and closed after disconnected; closed exactly once and last, after
- * close() or abort() only.
+ * close() or abort() only. Callbacks that get the connection of a socket (sluice_so_detach) begin after
+ * `connected`.
  */
 #ifndef SLUICE_CONN_H
 #define SLUICE_CONN_H

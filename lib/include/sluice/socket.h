@@ -21,7 +21,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#include <sluice/types.h>
+#include <sluice/conn.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -93,6 +93,28 @@ SLUICE_API int sluice_so_shutdown(struct sluice_stack *st, int fd, int how);
  * all was acknowledged, for that time at most.
  */
 SLUICE_API int sluice_so_close(struct sluice_stack *st, int fd);
+
+/**
+ * The connection of a socket goes to event callbacks (sluice/conn.h), under its squeue and without
+ * losing a byte: what was received and not read, and what is queued to be sent, stays. The descriptor
+ * ends as if it had been closed: calls that are blocked on it return, with -EBADF if they have moved no
+ * byte. *c is set before the first upcall. The new owner hears on the squeue, before this returns,
+ * what holds: set_proto_props, signal_oob with an unread urgent byte ahead (which for callbacks is
+ * part of the stream, also if MSG_OOB has read it), recv, opctl(SHUT_SEND), opctl(SHUT_RECV),
+ * txq_full(true), disconnected; and has to close it. What shutdown(SHUT_RD) refused to read goes over
+ * too. -EBADF, -EINVAL (a listener), -ENOTCONN (never connected); -EBUSY while MSG_ZEROCOPY has memory
+ * out; -EAGAIN on a thread that polls, while another is reading; -EXDEV, -ENOBUFS.
+ */
+SLUICE_API int sluice_so_detach(
+    struct sluice_stack *st, int fd, const struct sluice_upcalls *up, void *arg, sluice_conn_t *c);
+/**
+ * The way back: a socket for a connection that has callbacks, which hear nothing more of it from then
+ * on. Returns a descriptor (blocking, options of the socket at their defaults); what callbacks have
+ * not consumed can be read from it, an end or error is found as if the socket had been there.
+ * -EBADF, -ENOTCONN (not yet connected), -EINVAL (a socket's already; within newconn), -EBUSY while
+ * sluice_send_external has memory out, -ENFILE; -EXDEV, -ENOBUFS.
+ */
+SLUICE_API int sluice_so_attach(struct sluice_stack *st, sluice_conn_t c);
 
 /** doc/options.md lists them. -ENOPROTOOPT, -EINVAL (length, value), -EDOM (time), -EFAULT. */
 SLUICE_API int sluice_so_getsockopt(
