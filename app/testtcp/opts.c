@@ -97,6 +97,10 @@ static const struct row rows[] = {
     {"warmup", T_TIME, AT(warmup), 0, 0, "TIME", "load before it (default: 1s)"},
     {"drain", T_TIME, AT(drain), 0, 0, "TIME",
 	"after it, requests still under way are waited for so long, then lost (default: 30s)"},
+    {"lcore-cycle", T_TIME, AT(lcore_cycle), 0, 0, "TIME",
+	"every so often a lcore other than the main one leaves its squeue, or comes back; needs "
+	"two "
+	"of an end"},
     {"verify", T_FLAG, AT(verify), 0, 0, NULL,
 	"the receiver compares every byte with the payload pattern; http: all bodies are the same"},
     {"nat", T_FLAG, AT(nat), 0, 0, NULL,

@@ -50,7 +50,8 @@ struct config {
 	const char *engine, *clients_text, *servers_text, *local_text, *peer_text, *size_text,
 	    *gateway, *json, *ports_text, *path, *kernel_rules;
 	const char *side_gateway[2], *side_vlan[2];
-	uint64_t connections, active, depth, rate, ramp, duration, warmup, drain, opening;
+	uint64_t connections, active, depth, rate, ramp, duration, warmup, drain, opening,
+	    lcore_cycle;
 	uint64_t rxq, txq, rxd, txd, burst, mtu, port, vrf, prefix, mbufs, kernel_port;
 	bool checksum, offload, tso, verify, nat, verbose, interactive, force;
 	const char *tunable[MAX_TUNABLES];

@@ -37,6 +37,8 @@ static const char help[] =
     "show steering LADDR LPORT RADDR RPORT\n"
     "              where packets from RADDR go: queue of the port, squeue, connection's squeue\n"
     "port reset N  set up port N of the stack anew\n"
+    "park N        squeue N of each end is parked, and its lcore leaves (not the main one)\n"
+    "unpark N      ... and comes back\n"
     "set rate N    of the next measurement: requests or connections a second, 0: closed loop\n"
     "quit          close all and end\n";
 
@@ -72,9 +74,13 @@ static void on_show(void *parsed, struct cmdline *cl, void *arg)
 		for (unsigned int i = 0; i < r->ep[e].nshards; i++) {
 			const struct shard *sh = &r->ep[e].shard[i];
 
-			cmdline_printf(cl, "%s %u: %u connections, %u established\n", r->ep[e].name,
-			    i, __atomic_load_n(&sh->shown_live, __ATOMIC_RELAXED),
-			    __atomic_load_n(&sh->shown_established, __ATOMIC_RELAXED));
+			cmdline_printf(cl, "%s %u: %u connections, %u established%s%s\n",
+			    r->ep[e].name, i, __atomic_load_n(&sh->shown_live, __ATOMIC_RELAXED),
+			    __atomic_load_n(&sh->shown_established, __ATOMIC_RELAXED),
+			    r->ep[e].stack.st != NULL ? ", " : "",
+			    r->ep[e].stack.st != NULL
+				? sluice_squeue_state_name(sluice_squeue_state(sh->tp_data))
+				: "");
 		}
 }
 
@@ -149,6 +155,21 @@ static void on_steering(void *parsed, struct cmdline *cl, void *arg)
 	ask.asked = pthread_create(&ask.thread, NULL, steering_thread, &ask) == 0;
 }
 
+static void on_park(void *parsed, struct cmdline *cl, void *arg)
+{
+	const struct words *w = parsed;
+	struct run *r = arg;
+
+	for (unsigned int e = r->nep; e-- > 0;) {
+		int rc = lcore_park(&r->ep[e], w->n, strcmp(w->verb, "park") == 0);
+
+		cmdline_printf(cl, "%s %u: %s\n", r->ep[e].name, w->n,
+		    rc != 0 ? strerror(-rc)
+			    : sluice_squeue_state_name(
+				  sluice_squeue_state(r->ep[e].shard[w->n].tp_data)));
+	}
+}
+
 static void on_rate(void *parsed, struct cmdline *cl, void *arg)
 {
 	struct run *r = arg;
@@ -179,6 +200,8 @@ static cmdline_parse_token_string_t show_token =
     TOKEN_STRING_INITIALIZER(struct words, verb, "show");
 static cmdline_parse_token_string_t what_token =
     TOKEN_STRING_INITIALIZER(struct words, what, "stats#conns");
+static cmdline_parse_token_string_t park_token =
+    TOKEN_STRING_INITIALIZER(struct words, verb, "park#unpark");
 static cmdline_parse_token_string_t set_token = TOKEN_STRING_INITIALIZER(struct words, verb, "set");
 static cmdline_parse_token_string_t rate_token =
     TOKEN_STRING_INITIALIZER(struct words, what, "rate");
@@ -204,6 +227,9 @@ static cmdline_parse_inst_t verbs = {
 static cmdline_parse_inst_t shows = {.f = on_show,
     .help_str = "show stats, show conns",
     .tokens = {(void *)&show_token, (void *)&what_token, NULL}};
+static cmdline_parse_inst_t parks = {.f = on_park,
+    .help_str = "park N, unpark N",
+    .tokens = {(void *)&park_token, (void *)&n_token, NULL}};
 static cmdline_parse_inst_t steerings = {.f = on_steering,
     .help_str = "show steering LADDR LPORT RADDR RPORT",
     .tokens = {(void *)&show_token, (void *)&steering_token, (void *)&laddr_token,
@@ -214,11 +240,11 @@ static cmdline_parse_inst_t rates = {.f = on_rate,
 static cmdline_parse_inst_t ports = {.f = on_port,
     .help_str = "port reset N",
     .tokens = {(void *)&port_token, (void *)&reset_token, (void *)&n_token, NULL}};
-static cmdline_parse_ctx_t commands[] = {&verbs, &shows, &steerings, &rates, &ports, NULL};
+static cmdline_parse_ctx_t commands[] = {&verbs, &shows, &steerings, &parks, &rates, &ports, NULL};
 
 int prompt_open(struct run *r)
 {
-	verbs.data = shows.data = steerings.data = rates.data = ports.data = r;
+	verbs.data = shows.data = steerings.data = parks.data = rates.data = ports.data = r;
 	r->prompt = cmdline_stdin_new(commands, "testtcp> ");
 	if (r->prompt != NULL)
 		return 0;

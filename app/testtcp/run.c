@@ -17,13 +17,6 @@
 #define DRAIN_LEAST SLUICE_MS(200)
 #define CHECK_EVERY SLUICE_MS(1)
 
-struct worker {
-	struct run *run;
-	struct shard *shard[2];
-	unsigned int nshards;
-	bool main;
-};
-
 void run_sum(const struct run *r, const struct endpoint *ep, struct stats *out)
 {
 	memset(out, 0, sizeof(*out));
@@ -313,6 +306,7 @@ static void control(struct run *r, uint64_t now)
 	for (unsigned int e = 0; e < r->nep; e++)
 		if (r->ep[e].stack.st != NULL)
 			app_ports_serve(r->ep[e].stack.st);
+	lcores_control(r, now);
 	if (r->prompt != NULL)
 		prompt_poll(r);
 	else if (now >= r->next_line)
@@ -388,6 +382,8 @@ static int work_loop(void *arg)
 			t = t2;
 			any |= work > 0;
 		}
+		if (lcore_may_leave(w))
+			break;
 		if (w->main && app_cycles_to_ns(t) >= r->next_check)
 			control(r, app_cycles_to_ns(t));
 		if (!any && r->cfg->idle == 1) {
@@ -434,6 +430,10 @@ int run_all(struct run *r)
 		}
 	if (shared)
 		n = 1;
+	r->worker = worker;
+	r->work = work_loop;
+	for (unsigned int e = 0; e < r->nep; e++)
+		r->ep[e].phase = &r->phase;
 	r->nworkers = n;
 	numa_look(r);
 	worker[0].main = true;
@@ -458,6 +458,8 @@ int run_all(struct run *r)
 	}
 	work_loop(&worker[0]);
 	rte_eal_mp_wait_lcore();
+	if (r->cfg->lcore_cycle != 0)
+		fprintf(stderr, "%s: lcores left and came back %u times\n", app_name, r->cycles);
 	if (r->measure_end == 0)
 		r->measure_end = r->measure_start;
 	return 0;

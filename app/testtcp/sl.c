@@ -12,8 +12,12 @@
 
 #define COPY_MAX 1920
 
-/** The shard whose squeue this thread polls now: where a listener's upcalls put new connections. */
-static _Thread_local struct shard *current;
+/** Lcores come and go: a shard may be served by another lcore than its own, and its connections stay with
+ * it. */
+static bool lcores_move(const struct endpoint *ep)
+{
+	return ep->cfg->lcore_cycle != 0 || ep->cfg->interactive;
+}
 
 static int on_recv(void *arg, sluice_conn_t h, size_t avail, bool push)
 {
@@ -111,11 +115,12 @@ static int on_newconn(void *arg, sluice_conn_t listener, sluice_conn_t eager, vo
 	struct endpoint *ep = arg;
 	struct sockaddr_storage ss;
 	socklen_t len = sizeof(ss);
+	struct shard *sh = &ep->shard[sluice_conn_squeue(ep->stack.st, eager)];
 	struct conn *c;
 
-	if (current == NULL || current->live >= ep->cfg->connections + 4096)
+	if (sh->live >= ep->cfg->connections + 4096)
 		return -ENOBUFS;
-	c = conn_new(current);
+	c = conn_new(sh);
 	if (c == NULL)
 		return -ENOMEM;
 	c->handle = eager;
@@ -125,6 +130,8 @@ static int on_newconn(void *arg, sluice_conn_t listener, sluice_conn_t eager, vo
 	*up_arg = c;
 	*up = &conn_upcalls;
 	sluice_accept(ep->stack.st, listener, eager);
+	if (lcores_move(ep))
+		sluice_pin(ep->stack.st, eager, true);
 	return 0;
 }
 
@@ -174,6 +181,8 @@ static int sl_open(struct conn *c)
 		rc = sluice_connect(st, c->handle, (struct sockaddr *)&to, app_addr_len(&to), NULL);
 	if (rc != -EINPROGRESS)
 		return rc;
+	if (lcores_move(ep))
+		sluice_pin(st, c->handle, true);
 	sh->next_peer += ep->nshards;
 	return 0;
 }
@@ -229,15 +238,22 @@ static uint64_t sl_unacked(struct conn *c)
 
 static int sl_poll(struct shard *sh)
 {
-	current = sh;
 	return sluice_squeue_poll(sh->tp_data, sh->now, 0);
 }
 
 static int app_poll(struct sluice_squeue *sq, void *arg)
 {
 	struct endpoint *ep = arg;
+	struct shard *sh = &ep->shard[sluice_squeue_id(sq)];
 
-	return shard_tick(&ep->shard[sluice_squeue_id(sq)]);
+	if (lcores_move(ep)) { /* its own lcore may be away */
+		enum phase ph = __atomic_load_n(ep->phase, __ATOMIC_ACQUIRE);
+
+		sh->now = sluice_squeue_now(sq);
+		if (sh->phase != ph)
+			shard_enter(sh, ph);
+	}
+	return shard_tick(sh);
 }
 
 /* ---- set-up ---- */
@@ -453,7 +469,6 @@ static int sl_listen(struct endpoint *ep)
 static void sl_leave(struct shard *sh)
 {
 	sluice_squeue_release(sh->tp_data);
-	current = NULL;
 }
 
 static int sl_down(struct endpoint *ep)

@@ -189,6 +189,7 @@ struct endpoint {
 	struct app_span servers; /* the same for both ends */
 	bool own_given;
 	void *tp_data;
+	const enum phase *phase; /* run.phase */
 };
 
 /** The payload: PATTERN_LEN bytes, repeated for another piece. */
@@ -317,9 +318,32 @@ struct run {
 	bool failed;
 	bool report_due; /* at the prompt: when all shards have stopped */
 	struct cmdline *prompt;
+	/* lcores.c */
+	struct worker *worker; /* nworkers, the main lcore's first */
+	int (*work)(void *worker);
+	unsigned int away; /* worker whose lcore is to be away just now; 0: none */
+	unsigned int next_away, cycles;
+	uint64_t next_cycle;
 	int argc;
 	char **argv;
 };
+
+/** What one lcore does: a shard, or one of each end. */
+struct worker {
+	struct run *run;
+	struct shard *shard[2];
+	unsigned int nshards;
+	bool main;
+};
+
+/* ---- lcores.c: lcores that leave their squeues and come back (sluice only) ---- */
+
+/** Should the lcore of this worker go? Its squeues are parked. */
+bool lcore_may_leave(const struct worker *w);
+/** On the main lcore, now and then: lcores whose squeues run again come back; --lcore-cycle. */
+void lcores_control(struct run *r, uint64_t now);
+/** Park a squeue of an end, or let it run again: 0 or -errno. */
+int lcore_park(struct endpoint *ep, unsigned int id, bool park);
 
 /* ---- prompt.c: on the main lcore ---- */
 

@@ -274,6 +274,17 @@ def test_options():
     print("options, --help, mistakes")
 
 
+def test_lcores():
+    cpus = [CPUS[(os.getpid() + i) % len(CPUS)] for i in range(2)]
+    lcores = f"0@{cpus[0]},1@{cpus[0]},2@{cpus[1]},3@{cpus[1]}"
+    for words in (["rr", "--connections", "100"], ["crr", "--connections", "16", "--close-with", "rst"]):
+        _, text = run(["--verify", "--lcore-cycle", "10ms", "--idle", "yield", "--duration", "500ms", "--warmup", "50ms",
+                       "--engine"] + words, lcores=lcores)
+        times = re.search(r"lcores left and came back (\d+) times", text)
+        must("no lcore left", times and int(times.group(1)) > 2)
+    print("lcores leave and come back")
+
+
 def test_foreign():
     at = ["--role", "client", "--stack", "kernel", "--servers", f"127.0.0.1:{PORT}"]
     server = Server("echo")
@@ -390,7 +401,8 @@ def test_doc():
         must(f"{name} is not documented", f"`{name}`" in text or f"`{name}[]`" in text)
 
 
-TESTS = [test_doc, test_engines, test_crr, test_many, test_ranges, test_load, test_options, test_foreign, test_faults, test_prompt]
+TESTS = [test_doc, test_engines, test_crr, test_many, test_ranges, test_load, test_options, test_lcores, test_foreign, test_faults,
+         test_prompt]
 names = sys.argv[3:]
 try:
     for t in TESTS:
