@@ -2,14 +2,14 @@
 /*
  * The free list is a stack with a count against ABA. Its links stand in the free objects: a thread
  * that lost a race may read the link of an object that is in use by now, which type stability makes
- * harmless, for the count has moved and its exchange fails.
+ * harmless, for the count has moved and its exchange fails. Objects that were never out do not stand
+ * in it: a counter says which is the next. So nobody is refused while there is one, whatever another
+ * thread was doing when it was stopped.
  */
 #include <base/tpool.h>
 
 #include <errno.h>
 #include <string.h>
-
-#include <rte_pause.h>
 
 #define IDX(head) ((uint32_t)(head))
 
@@ -45,82 +45,58 @@ uint32_t sl_tpool_fini(struct sl_tpool *p)
 	return inuse;
 }
 
-static void push(struct sl_tpool *p, uint32_t first, uint32_t *last_link)
+/* The memory of a chunk, made when its first object is asked for. Of several threads that make it at
+ * once one wins, and nobody waits. 0: no memory. */
+static uintptr_t chunk_of(struct sl_tpool *p, uint32_t chunk)
 {
-	uint64_t head = atomic_load_explicit(&p->free, memory_order_relaxed), n;
-
-	do {
-		__atomic_store_n(last_link, IDX(head), __ATOMIC_RELAXED);
-		n = ((head >> 32) + 1) << 32 | first;
-	} while (!atomic_compare_exchange_weak_explicit(
-	    &p->free, &head, n, memory_order_release, memory_order_relaxed));
-}
-
-/* One more chunk: its first object is the caller's, the others become free. 0: no room. Memory comes
- * first, so that between taking a number and filling the list there is nothing that takes time. */
-static uint32_t grow(struct sl_tpool *p)
-{
-	uint32_t chunk = atomic_load_explicit(&p->nchunks, memory_order_relaxed), first, n;
+	uintptr_t base = atomic_load_explicit(&p->dir[chunk], memory_order_acquire);
 	size_t bytes = (size_t)SL_TPOOL_CHUNK * p->obj_size;
-	char *base;
+	void *mine;
 
-	if (chunk >= p->max_chunks)
+	if (base != 0)
+		return base;
+	mine = p->mem.alloc(p->mem.arg, bytes, 64);
+	if (mine == NULL)
 		return 0;
-	base = p->mem.alloc(p->mem.arg, bytes, 64);
-	if (base == NULL)
-		return 0;
-	memset(base, 0, bytes);
-	do {
-		if (chunk >= p->max_chunks) { /* others were faster: theirs will do */
-			p->mem.free(p->mem.arg, base, bytes);
-			return 0;
-		}
-	} while (!atomic_compare_exchange_weak_explicit(
-	    &p->nchunks, &chunk, chunk + 1, memory_order_relaxed, memory_order_relaxed));
-	first = chunk * SL_TPOOL_CHUNK + 1;
-	n = p->max - chunk * SL_TPOOL_CHUNK; /* the last chunk may not be needed whole */
-	if (n > SL_TPOOL_CHUNK)
-		n = SL_TPOOL_CHUNK;
-	for (uint32_t i = 1; i + 1 < n; i++)
-		*(uint32_t *)(void *)(base + (size_t)i * p->obj_size) = first + i + 1;
-	atomic_store_explicit(&p->dir[chunk], (uintptr_t)base, memory_order_release);
-	if (n > 1)
-		push(p, first + 1, (uint32_t *)(void *)(base + (size_t)(n - 1) * p->obj_size));
-	return first;
+	memset(mine, 0, bytes);
+	if (atomic_compare_exchange_strong_explicit(
+		&p->dir[chunk], &base, (uintptr_t)mine, memory_order_acq_rel, memory_order_acquire))
+		return (uintptr_t)mine;
+	p->mem.free(p->mem.arg, mine, bytes);
+	return base;
 }
 
-static uint32_t pop(struct sl_tpool *p)
+/* One that was never out. NULL: there is none, or no memory for it. */
+static void *fresh(struct sl_tpool *p, uint32_t *idx)
 {
-	uint64_t head = atomic_load_explicit(&p->free, memory_order_acquire), n;
+	uint32_t i = atomic_load_explicit(&p->fresh, memory_order_relaxed);
 
 	do {
-		if (IDX(head) == 0)
-			return 0;
-		n = ((head >> 32) + 1) << 32 |
-		    __atomic_load_n((uint32_t *)sl_tpool_get(p, IDX(head)), __ATOMIC_RELAXED);
+		if (i >= p->max || chunk_of(p, i / SL_TPOOL_CHUNK) == 0)
+			return NULL;
 	} while (!atomic_compare_exchange_weak_explicit(
-	    &p->free, &head, n, memory_order_acquire, memory_order_acquire));
-	return IDX(head);
+	    &p->fresh, &i, i + 1, memory_order_relaxed, memory_order_relaxed));
+	*idx = i + 1;
+	return sl_tpool_get(p, i + 1);
 }
-
-/*
- * Nothing is free and no chunk is left, and yet not all is out: another thread is a few instructions from
- * filling the list. A little patience, but no more: it may have been stopped just there.
- */
-#define PATIENCE 1000
 
 void *sl_tpool_alloc(struct sl_tpool *p, uint32_t *idx)
 {
+	uint64_t head = atomic_load_explicit(&p->free, memory_order_acquire), n;
 	uint32_t *obj;
 
-	for (unsigned int i = 0; (*idx = pop(p)) == 0 && (*idx = grow(p)) == 0; i++) {
-		if (i == PATIENCE ||
-		    atomic_load_explicit(&p->nchunks, memory_order_relaxed) < p->max_chunks ||
-		    atomic_load_explicit(&p->inuse, memory_order_relaxed) >= p->max)
-			return NULL;
-		rte_pause();
-	}
-	obj = sl_tpool_get(p, *idx);
+	do {
+		if (IDX(head) == 0) {
+			obj = fresh(p, idx);
+			if (obj == NULL)
+				return NULL;
+			break;
+		}
+		*idx = IDX(head);
+		obj = sl_tpool_get(p, *idx);
+		n = ((head >> 32) + 1) << 32 | __atomic_load_n(obj, __ATOMIC_RELAXED);
+	} while (!atomic_compare_exchange_weak_explicit(
+	    &p->free, &head, n, memory_order_acquire, memory_order_acquire));
 	__atomic_store_n(obj, 0, __ATOMIC_RELAXED);
 	atomic_fetch_add_explicit(&p->inuse, 1, memory_order_relaxed);
 	return obj;
@@ -128,6 +104,13 @@ void *sl_tpool_alloc(struct sl_tpool *p, uint32_t *idx)
 
 void sl_tpool_free(struct sl_tpool *p, uint32_t idx)
 {
+	uint32_t *obj = sl_tpool_get(p, idx);
+	uint64_t head = atomic_load_explicit(&p->free, memory_order_relaxed), n;
+
 	atomic_fetch_sub_explicit(&p->inuse, 1, memory_order_relaxed);
-	push(p, idx, sl_tpool_get(p, idx));
+	do {
+		__atomic_store_n(obj, IDX(head), __ATOMIC_RELAXED);
+		n = ((head >> 32) + 1) << 32 | idx;
+	} while (!atomic_compare_exchange_weak_explicit(
+	    &p->free, &head, n, memory_order_release, memory_order_relaxed));
 }

@@ -22,7 +22,7 @@
 struct sl_tpool {
 	/* Head of the free list: count against ABA << 32 | index */
 	_Atomic uint64_t free;
-	_Atomic uint32_t nchunks;
+	_Atomic uint32_t fresh; /* so many have been out, ever: indices 1 to fresh */
 	_Atomic uint32_t inuse;
 	_Atomic uintptr_t *dir; /* chunk -> memory; 0: not made */
 	uint32_t obj_size, max, max_chunks;
