@@ -30,10 +30,8 @@ static ssize_t sent(ssize_t rc, int flags)
 
 static ssize_t recv_own(struct slp_file *f, void *buf, size_t len, int flags)
 {
-	ssize_t rc = flags & MSG_ERRQUEUE ? -EAGAIN
-		     : buf == NULL && len > 0 && !(flags & MSG_TRUNC)
-			 ? -EFAULT
-			 : slp_eng->recv(slp_st, f->so, buf, len, flags);
+	bool bad = buf == NULL && len > 0 && !(flags & (MSG_TRUNC | MSG_ERRQUEUE));
+	ssize_t rc = bad ? -EFAULT : slp_eng->recv(slp_st, f->so, buf, len, flags);
 
 	slp_put(f);
 	return slp_retn(rc);
@@ -84,8 +82,6 @@ static ssize_t recvmsg_own(struct slp_file *f, struct msghdr *msg, int flags)
 {
 	int rc = check_iov(msg->msg_iov, msg->msg_iovlen);
 
-	if (flags & MSG_ERRQUEUE)
-		return -EAGAIN; /* nothing ever stands there, least of all data */
 	return rc < 0 ? rc : slp_eng->recvmsg(slp_st, f->so, msg, flags);
 }
 

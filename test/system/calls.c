@@ -36,6 +36,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <linux/errqueue.h>
 
 #include "calls.h"
 
@@ -78,6 +79,41 @@ static ssize_t read_all(int fd, char *buf, size_t n)
 }
 
 /* ---- steps ---- */
+
+/* Each completed call is told once; whether the bytes were copied is the stack's affair. */
+static void step_zerocopy(void)
+{
+	static char out[100000], back[sizeof(out)];
+	int fd = dial(DO_ECHO), on = 1;
+	unsigned int told = 0;
+
+	say("SO_ZEROCOPY", setsockopt(fd, SOL_SOCKET, SO_ZEROCOPY, &on, sizeof(on)));
+	memset(out, 'z', sizeof(out));
+	say("send", send(fd, out, 30000, MSG_ZEROCOPY));
+	say("send", send(fd, out + 30000, 70000, MSG_ZEROCOPY));
+	say("read_all", read_all(fd, back, sizeof(back)));
+	say("same", memcmp(out, back, sizeof(out)));
+	while (told < 2) {
+		char ctl[256];
+		struct msghdr m = {.msg_control = ctl, .msg_controllen = sizeof(ctl)};
+		struct pollfd p = {.fd = fd};
+		struct sock_extended_err *e;
+		struct cmsghdr *cm;
+
+		if (poll(&p, 1, 5000) != 1 || !(p.revents & POLLERR) ||
+		    recvmsg(fd, &m, MSG_ERRQUEUE) != 0 || !(m.msg_flags & MSG_ERRQUEUE) ||
+		    (cm = CMSG_FIRSTHDR(&m)) == NULL)
+			break;
+		e = (struct sock_extended_err *)(void *)CMSG_DATA(cm);
+		if (cm->cmsg_level != IPPROTO_IP || cm->cmsg_type != IP_RECVERR ||
+		    e->ee_origin != SO_EE_ORIGIN_ZEROCOPY || e->ee_info != told)
+			break;
+		told = e->ee_data + 1;
+	}
+	say("told", (int)told);
+	say("error queue", recvmsg(fd, &(struct msghdr){0}, MSG_ERRQUEUE));
+	say("close", close(fd));
+}
 
 static void step_bytes(void)
 {
@@ -765,6 +801,7 @@ static const struct {
 } steps[] = {
     {"wrong", step_wrong},
     {"bytes", step_bytes},
+    {"zerocopy", step_zerocopy},
     {"names", step_names},
     {"flags", step_flags},
     {"dup", step_dup},

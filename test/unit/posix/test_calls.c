@@ -5,9 +5,11 @@
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
@@ -198,6 +200,124 @@ static void send_file(void **state)
 	assert_int_equal(sluice_so_close(C, c), 0);
 	assert_int_equal(sluice_so_close(S, s), 0);
 	close(f);
+}
+
+/* ---- a blocked thread costs no CPU ---- */
+
+enum wait_in {
+	IN_RECV,
+	IN_SEND,
+	IN_ACCEPT,
+	IN_POLL,
+	IN_EPOLL,
+	IN_SELECT,
+	NWAITS
+};
+
+struct sleeper {
+	enum wait_in in;
+	int fd, ep;
+	_Atomic pid_t tid;
+	pthread_t t;
+};
+
+static void *sleep_in(void *arg)
+{
+	struct sleeper *w = arg;
+	static char much[1 << 20];
+	struct pollfd p = {.fd = w->fd, .events = POLLIN};
+	struct epoll_event ev;
+	fd_set in;
+
+	atomic_store(&w->tid, (pid_t)syscall(SYS_gettid));
+	switch (w->in) {
+	case IN_RECV:
+		(void)sluice_so_recv(S, w->fd, much, 1, 0);
+		break;
+	case IN_SEND:
+		(void)sluice_so_send(S, w->fd, much, sizeof(much), 0);
+		break;
+	case IN_ACCEPT:
+		(void)sluice_so_accept4(S, w->fd, NULL, NULL, 0);
+		break;
+	case IN_POLL:
+		(void)sluice_so_poll(S, &p, 1, -1);
+		break;
+	case IN_EPOLL:
+		(void)sluice_so_epoll_wait(S, w->ep, &ev, 1, -1);
+		break;
+	default:
+		FD_ZERO(&in);
+		FD_SET(w->fd, &in);
+		(void)sluice_so_select(S, w->fd + 1, &in, NULL, NULL, NULL);
+	}
+	return NULL;
+}
+
+/* How often the thread was on a CPU and left it, by /proc. */
+static long switches(pid_t tid)
+{
+	char name[64], line[128];
+	long sum = 0, n;
+	FILE *f;
+
+	snprintf(name, sizeof(name), "/proc/self/task/%d/status", (int)tid);
+	f = fopen(name, "r");
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f) != NULL)
+		if (sscanf(line, "voluntary_ctxt_switches: %ld", &n) == 1 ||
+		    sscanf(line, "nonvoluntary_ctxt_switches: %ld", &n) == 1)
+			sum += n;
+	fclose(f);
+	return sum;
+}
+
+static void blocked_threads_sleep(void **state)
+{
+	struct sleeper w[NWAITS];
+	struct epoll_event ev = {.events = EPOLLIN};
+	long before[NWAITS], quiet;
+	int c[NWAITS], s[NWAITS], l = live_listen(&L, PORT + 7, 1);
+
+	for (int i = 0; i < NWAITS; i++) {
+		live_pair(&L, lfd, PORT, &c[i], &s[i]);
+		w[i] = (struct sleeper){.in = (enum wait_in)i, .fd = i == IN_ACCEPT ? l : s[i]};
+		w[i].ep = sluice_so_epoll_create(S);
+		assert_int_equal(sluice_so_epoll_ctl(S, w[i].ep, EPOLL_CTL_ADD, s[i], &ev), 0);
+		assert_int_equal(pthread_create(&w[i].t, NULL, sleep_in, &w[i]), 0);
+	}
+	for (int i = 0; i < NWAITS; i++)
+		while (atomic_load(&w[i].tid) == 0)
+			nap(1);
+	/* Once they sleep they do not run: not at all, for 20 looks. */
+	for (quiet = 0; quiet < 20; nap(10)) {
+		bool same = quiet > 0;
+
+		for (int i = 0; i < NWAITS; i++) {
+			long n = switches(atomic_load(&w[i].tid));
+
+			same &= quiet > 0 && n == before[i];
+			before[i] = n;
+		}
+		quiet = same ? quiet + 1 : 1;
+	}
+	assert_int_equal(sluice_so_close(S, l), 0);
+	for (int i = 0; i < NWAITS; i++) {
+		char b[65536];
+
+		assert_int_equal(sluice_so_send(C, c[i], "x", 1, 0), 1);
+		assert_int_equal(sluice_so_shutdown(C, c[i], SHUT_WR), 0);
+		for (size_t got = 0; i == IN_SEND && got < 1 << 20;) {
+			ssize_t n = sluice_so_recv(C, c[i], b, sizeof(b), 0);
+
+			assert_true(n > 0);
+			got += (size_t)n;
+		}
+		pthread_join(w[i].t, NULL);
+		assert_int_equal(sluice_so_close(S, w[i].ep), 0);
+		assert_int_equal(sluice_so_close(C, c[i]), 0);
+		assert_int_equal(sluice_so_close(S, s[i]), 0);
+	}
 }
 
 /* ---- MSG_ZEROCOPY ---- */
@@ -457,8 +577,8 @@ static void no_more_sockets(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {T(select_sets), T(send_file), T(zero_copy_in_place),
-	    T(zero_copy_copied), T(linger_waits), cmocka_unit_test(on_a_polling_thread),
-	    cmocka_unit_test(no_more_sockets)};
+	    T(zero_copy_copied), T(linger_waits), T(blocked_threads_sleep),
+	    cmocka_unit_test(on_a_polling_thread), cmocka_unit_test(no_more_sockets)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
