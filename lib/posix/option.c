@@ -108,6 +108,28 @@ static int set_defer(struct sl_so *so, int id, int v)
 	return 0;
 }
 
+static int get_number(struct sl_so *so, int which)
+{
+	return atomic_load(&so->number[which]);
+}
+
+static int set_number(struct sl_so *so, int which, int v)
+{
+	atomic_store(&so->number[which], v);
+	return 0;
+}
+
+static int get_no_napi(struct sl_so *so, int id)
+{
+	return 0;
+}
+
+static int set_fastopen(struct sl_so *so, int which, int v)
+{
+	return sl_so_state(so) & (SL_SO_CONNECTED | SL_SO_CONNECTING) ? -EINVAL
+								      : set_number(so, which, v);
+}
+
 #define ROW(level, name, form, min, max, def, inh, where, get, set, id, doc) \
 	{level, name, SL_OPT_##form, min, max, get, set, id},
 static const struct row table[] = {SL_SOCKET_OPTIONS(ROW)};
@@ -130,6 +152,7 @@ void sl_so_inherit(struct sl_so *so, struct sl_so *listener)
 	atomic_store(&so->kept, atomic_load(&listener->kept));
 	atomic_store(&so->busy_poll, atomic_load(&listener->busy_poll));
 	atomic_store(&so->defer, atomic_load(&listener->defer));
+	atomic_store(&so->number[SL_SON_MARK], atomic_load(&listener->number[SL_SON_MARK]));
 	sl_so_set(so, sl_so_state(listener) & SL_SO_OOBINLINE);
 }
 

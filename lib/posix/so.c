@@ -221,6 +221,8 @@ struct sl_so *sl_so_new(struct sluice_stack *st)
 	atomic_store_explicit(&so->rcvtimeo, 0, memory_order_relaxed);
 	atomic_store_explicit(&so->sndtimeo, 0, memory_order_relaxed);
 	atomic_store_explicit(&so->kept, 0, memory_order_relaxed);
+	for (int i = 0; i < SL_SON_COUNT; i++)
+		atomic_store_explicit(&so->number[i], 0, memory_order_relaxed);
 	atomic_store_explicit(&so->busy_poll, 0, memory_order_relaxed);
 	atomic_store_explicit(&so->defer, 0, memory_order_relaxed);
 	atomic_store_explicit(&so->zc_next, 0, memory_order_relaxed);

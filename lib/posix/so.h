@@ -47,6 +47,14 @@ enum sl_so_flag {
 	SL_SOF_ZEROCOPY = 8
 };
 
+/** Options that are numbers and only kept, in `number`. */
+enum sl_so_number {
+	SL_SON_PRIORITY,
+	SL_SON_MARK,
+	SL_SON_FASTOPEN,
+	SL_SON_COUNT
+};
+
 /** Where threads sleep until something changes. */
 struct sl_wq {
 	_Atomic uint32_t seq; /* futex word */
@@ -90,6 +98,7 @@ struct sl_so {
 
 	_Atomic uint64_t rcvtimeo, sndtimeo; /* ns; 0: for ever */
 	_Atomic uint32_t kept;               /* enum sl_so_flag */
+	_Atomic int number[SL_SON_COUNT];    /* enum sl_so_number */
 	_Atomic uint32_t busy_poll;          /* us */
 	_Atomic uint32_t defer;              /* listener: s of TCP_DEFER_ACCEPT */
 	struct sl_so *defer_of;              /* SL_SO_DEFERRED: the listener, referenced */

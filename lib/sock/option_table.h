@@ -79,6 +79,10 @@
 	X(SOL_SOCKET, SO_RCVLOWAT, CLAMP, INT_MIN, INT_MAX, "1", Y, THREAD, get_lowat, set_lowat, 0, "bytes that make a socket readable, and that a receive waits for, half of SO_RCVBUF at most; negative: the most, 0: 1") \
 	X(SOL_SOCKET, SO_SNDLOWAT, INT, 0, 0, "1", N, THREAD, get_sndlowat, NULL, 0, "always 1") \
 	X(SOL_SOCKET, SO_BUSY_POLL, INT, 0, 1000000, "0", Y, THREAD, get_busy, set_busy, 0, "us that a receiving call looks for data before it sleeps") \
+	X(SOL_SOCKET, SO_PRIORITY, INT, 0, 6, "0", N, THREAD, get_number, set_number, SL_SON_PRIORITY, "kept, no effect: a squeue serves its connections in turn") \
+	X(SOL_SOCKET, SO_MARK, INT, 0, INT_MAX, "0", Y, THREAD, get_number, set_number, SL_SON_MARK, "kept, no effect: routes ask for no mark") \
+	X(SOL_SOCKET, SO_INCOMING_NAPI_ID, INT, 0, 0, "0", N, THREAD, get_no_napi, NULL, 0, "always 0: there is no NAPI") \
+	X(IPPROTO_TCP, TCP_FASTOPEN, INT, 0, INT_MAX, "0", N, THREAD, get_number, set_fastopen, SL_SON_FASTOPEN, "before a connection: kept, no effect; no cookie is given out, as where Linux has it switched off") \
 	X(IPPROTO_TCP, TCP_DEFER_ACCEPT, CLAMP, 0, 3600, "0", Y, THREAD, get_defer, set_defer, 0, "listener: s that a connection without data waits unseen; 0: none")
 /* clang-format on */
 

@@ -68,6 +68,9 @@ static const struct {
     {"SO_SNDBUF", false, false, true, "other smallest and largest sizes"},
     {"SO_RCVBUF", false, false, true, "other smallest and largest sizes"},
     {"SO_RCVLOWAT", false, false, true, "kept as set; the kernel cuts it when it is set"},
+    {"SO_PRIORITY", true, false, true, "beyond 6 the kernel wants CAP_NET_ADMIN"},
+    {"SO_MARK", true, false, true, "the kernel wants CAP_NET_ADMIN, and takes all 32 bits"},
+    {"TCP_FASTOPEN", false, false, true, "net.core.somaxconn is the most there"},
     {"SO_DEBUG", true, false, true, "the kernel wants CAP_NET_ADMIN"},
     {"SO_LINGER", false, false, true, "at most 65534 s"},
     {"TCP_CONGESTION", true, true, true, "a list of its own; test of its own"},
@@ -282,6 +285,21 @@ static void inherited(void **state)
 }
 
 /* ---- what they do ---- */
+
+static void fastopen(void **state)
+{
+	int c, s, n = 5;
+
+	set_int(S, lfd, IPPROTO_TCP, TCP_FASTOPEN, n);
+	live_pair(&L, lfd, PORT, &c, &s);
+	assert_int_equal(
+	    sluice_so_setsockopt(S, s, IPPROTO_TCP, TCP_FASTOPEN, &n, sizeof(n)), -EINVAL);
+	assert_int_equal(
+	    sluice_so_setsockopt(C, c, IPPROTO_TCP, TCP_FASTOPEN, &n, sizeof(n)), -EINVAL);
+	assert_int_equal(sluice_so_close(C, c), 0);
+	assert_int_equal(sluice_so_close(S, s), 0);
+	set_int(S, lfd, IPPROTO_TCP, TCP_FASTOPEN, 0);
+}
 
 static void defer_accept(void **state)
 {
@@ -513,9 +531,9 @@ static void write_doc(FILE *f)
 	fputs("\n## What differs from Linux\n| option | why |\n|---|---|\n", f);
 	for (unsigned int i = 0; i < DIM(apart); i++)
 		fprintf(f, "| %s | %s |\n", apart[i].name, apart[i].why);
-	fputs("\nNot there (`-ENOPROTOOPT`): `TCP_FASTOPEN`, `TCP_MD5SIG`, `TCP_SAVE_SYN`, "
-	      "`TCP_REPAIR`, `TCP_ULP`, `SO_MAX_PACING_RATE`,\n`SO_BINDTODEVICE`, "
-	      "`SO_DONTROUTE`, `SO_PRIORITY`, `SO_MARK`, ancillary data. Solaris' "
+	fputs("\nNot there (`-ENOPROTOOPT`), because a program that asks for it would miss it: "
+	      "`TCP_FASTOPEN_CONNECT`, `TCP_MD5SIG`, `TCP_SAVE_SYN`,\n`TCP_REPAIR`, `TCP_ULP`, "
+	      "`SO_MAX_PACING_RATE`, `SO_BINDTODEVICE`, `SO_DONTROUTE`, ancillary data. Solaris' "
 	      "`TCP_ABORT_THRESHOLD` is `TCP_USER_TIMEOUT`,\n`TCP_KEEPALIVE_ABORT_THRESHOLD` is "
 	      "`TCP_KEEPINTVL` times `TCP_KEEPCNT`; the names `SLUICE_TCP_*` are in "
 	      "`sluice/conn.h`.\n",
@@ -557,7 +575,7 @@ static void documented(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {T(as_the_kernel), T(strangers), T(inherited),
-	    T(defer_accept), T(busy_poll), T(congestion_by_name), T(abort_by_pattern),
+	    T(fastopen), T(defer_accept), T(busy_poll), T(congestion_by_name), T(abort_by_pattern),
 	    T(interfaces), cmocka_unit_test(documented)};
 
 	if (argc > 1 && strcmp(argv[1], "--print") == 0) {
