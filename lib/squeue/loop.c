@@ -245,13 +245,13 @@ int sluice_squeue_poll(struct sluice_squeue *sq, uint64_t now, unsigned int budg
 	uint64_t start;
 	int rc;
 
-	if (budget == 0)
-		budget = (unsigned int)sq->tun.sq_rx_budget;
 	if (SL_UNLIKELY(atomic_load_explicit(&sq->owner, memory_order_relaxed) != sl_self())) {
 		rc = start_polling(sq);
 		if (rc < 0)
 			return rc;
 	}
+	if (budget == 0)
+		budget = (unsigned int)sq->tun.sq_rx_budget;
 	/* Acquires what the holder did, and released in synch_exit. */
 	if (SL_UNLIKELY(atomic_load_explicit(&p->holder, memory_order_acquire) != 0))
 		return sl_hold_poll(sq, now, budget);
