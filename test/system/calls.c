@@ -681,6 +681,7 @@ static void step_wrong(void)
 struct blocked {
 	int fd;
 	ssize_t n;
+	int err;
 	char buf[8];
 };
 
@@ -703,6 +704,83 @@ static void step_close_blocked(void)
 	say("close", close(b.fd));
 	pthread_join(t, NULL);
 	say_bytes("blocked", b.n, b.buf);
+}
+
+/* ---- time-outs, and a shutdown while another thread is blocked ---- */
+
+/* Fills whatever there is until the answer is an error: the echo has nobody who reads it. */
+static void *fill(void *arg)
+{
+	struct blocked *b = arg;
+	static char much[65536];
+
+	while ((b->n = write(b->fd, much, sizeof(much))) > 0)
+		;
+	b->err = errno;
+	return NULL;
+}
+
+static void *block_accept(void *arg)
+{
+	struct blocked *b = arg;
+
+	b->n = accept(b->fd, NULL, NULL);
+	b->err = errno;
+	return NULL;
+}
+
+static void *block_poll(void *arg)
+{
+	struct blocked *b = arg;
+	struct pollfd p = {.fd = b->fd, .events = POLLIN};
+
+	b->n = poll(&p, 1, 5000);
+	b->err = p.revents;
+	return NULL;
+}
+
+/* The answer is the same for who comes too late to be blocked. */
+static void shut_while(const char *what, void *(*fn)(void *), int fd, int how)
+{
+	struct blocked b = {.fd = fd};
+	pthread_t t;
+
+	pthread_create(&t, NULL, fn, &b);
+	usleep(30000);
+	say(what, shutdown(fd, how));
+	pthread_join(t, NULL);
+	if (fn == block_poll)
+		printf("blocked: %zd, %x\n", b.n, (unsigned int)b.err);
+	else
+		say("blocked", (errno = b.err, b.n));
+}
+
+static void step_blocking(void)
+{
+	struct timeval tv = {0, 50000};
+	int fd = dial(DO_ECHO), l = socket(AF_INET, SOCK_STREAM, 0);
+	struct blocked b = {.fd = fd};
+
+	(void)bind(l, (struct sockaddr *)&me, sizeof(me));
+	(void)listen(l, 1);
+	say("SO_RCVTIMEO", setsockopt(l, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)));
+	say("accept", accept(l, NULL, NULL));
+	say("SO_SNDTIMEO", setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv)));
+	(void)fill(&b);
+	say("write", (errno = b.err, b.n));
+	tv.tv_usec = 0;
+	(void)setsockopt(l, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
+	shut_while("shutdown of who accepts", block_accept, l, SHUT_RD);
+	shut_while("shutdown of who writes", fill, fd, SHUT_WR);
+	close(fd);
+	close(l);
+	fd = dial(DO_ECHO);
+	shut_while("shutdown of who reads", block, fd, SHUT_RD);
+	close(fd);
+	fd = dial(DO_ECHO);
+	shut_while("shutdown of who polls", block_poll, fd, SHUT_RDWR);
+	close(fd);
 }
 
 #define MANY 300
@@ -816,6 +894,7 @@ static const struct {
     {"signals", step_signals},
     {"stdio", step_stdio},
     {"blocked", step_close_blocked},
+    {"blocking", step_blocking},
     {"many", step_many},
     {"exec", step_exec},
     {"close all", step_close_all},
