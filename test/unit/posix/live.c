@@ -166,3 +166,39 @@ void live_pair(struct live *l, int listener, uint16_t port, int *c, int *s)
 	*s = sluice_so_accept4(l->st[1], listener, NULL, NULL, 0);
 	assert_true(*s >= 0);
 }
+
+/* ---- the fixture ---- */
+
+struct live live_one;
+int live_lfd;
+
+static int begin(unsigned int nsq)
+{
+	live_start(&live_one, nsq);
+	live_lfd = live_listen(&live_one, LIVE_PORT, 16);
+	return 0;
+}
+
+int live_setup(void **state)
+{
+	return begin(1);
+}
+
+int live_setup2(void **state)
+{
+	return begin(2);
+}
+
+int live_teardown(void **state)
+{
+	assert_int_equal(sluice_so_close(live_one.st[1], live_lfd), 0);
+	live_stop(&live_one);
+	return 0;
+}
+
+void live_nap(unsigned int ms)
+{
+	struct timespec ts = {ms / 1000, (long)(ms % 1000) * 1000000};
+
+	nanosleep(&ts, NULL);
+}

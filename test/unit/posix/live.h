@@ -31,6 +31,15 @@ void live_stop(struct live *l);
 struct sockaddr_in live_addr(unsigned int side, uint16_t port);
 /** A listening socket on side 1. */
 int live_listen(struct live *l, uint16_t port, int backlog);
+/** What most tests begin and end with: live_one, of 1 or 2 squeues a side, and a listener live_lfd on
+ * LIVE_PORT of side 1. For cmocka. */
+#define LIVE_PORT 80
+extern struct live live_one;
+extern int live_lfd;
+int live_setup(void **state);
+int live_setup2(void **state);
+int live_teardown(void **state);
+void live_nap(unsigned int ms);
 /** A connected pair: c on side 0, s on side 1 accepted from the listener. */
 void live_pair(struct live *l, int listener, uint16_t port, int *c, int *s);
 

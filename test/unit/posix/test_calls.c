@@ -21,34 +21,13 @@
 #include "live.h"
 #include "mpool.h"
 
-#define PORT 80
+#define PORT LIVE_PORT
 
-static struct live L;
-static int lfd;
+#define L live_one
+#define lfd live_lfd
 
 #define C (L.st[0])
 #define S (L.st[1])
-
-static int setup(void **state)
-{
-	live_start(&L, 1);
-	lfd = live_listen(&L, PORT, 16);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	assert_int_equal(sluice_so_close(S, lfd), 0);
-	live_stop(&L);
-	return 0;
-}
-
-static void nap(unsigned int ms)
-{
-	struct timespec ts = {ms / 1000, (long)(ms % 1000) * 1000000};
-
-	nanosleep(&ts, NULL);
-}
 
 static uint64_t now_ms(void)
 {
@@ -193,7 +172,7 @@ static void send_file(void **state)
 			off = 0;
 		if (n == -EAGAIN && i > 20)
 			break;
-		nap(1);
+		live_nap(1);
 		assert_true(i < 99);
 	}
 	assert_int_equal(sluice_so_sendfile(C, 9999, f, NULL, 10), -EBADF);
@@ -288,9 +267,9 @@ static void blocked_threads_sleep(void **state)
 	}
 	for (int i = 0; i < NWAITS; i++)
 		while (atomic_load(&w[i].tid) == 0)
-			nap(1);
+			live_nap(1);
 	/* Once they sleep they do not run: not at all, for 20 looks. */
-	for (quiet = 0; quiet < 20; nap(10)) {
+	for (quiet = 0; quiet < 20; live_nap(10)) {
 		bool same = quiet > 0;
 
 		for (int i = 0; i < NWAITS; i++) {
@@ -391,7 +370,7 @@ static void zero_copy(bool in_place)
 	assert_int_equal(sluice_so_recvmsg(S, s, &small, MSG_ERRQUEUE), 0);
 	assert_int_equal(small.msg_flags, MSG_ERRQUEUE | MSG_CTRUNC);
 	assert_int_equal(sluice_so_send(S, s, out, 10, MSG_ZEROCOPY), 10);
-	nap(5);
+	live_nap(5);
 	assert_int_equal(sluice_so_close(C, c), 0);
 	assert_int_equal(sluice_so_close(S, s), 0);
 	assert_int_equal(sluice_so_recvmsg(S, s, &small, MSG_ERRQUEUE), -EBADF);
@@ -431,7 +410,7 @@ static void linger_waits(void **state)
 	lg.l_linger = 1;
 	assert_int_equal(sluice_so_setsockopt(C, c, SOL_SOCKET, SO_LINGER, &lg, sizeof(lg)), 0);
 	assert_int_equal(sluice_so_fcntl(C, c, F_SETFL, O_NONBLOCK), 0);
-	for (int full = 0; full < 10; nap(5)) /* until nothing moves any more */
+	for (int full = 0; full < 10; live_nap(5)) /* until nothing moves any more */
 		full = sluice_so_send(C, c, b, sizeof(b), 0) > 0 ? 0 : full + 1;
 	assert_int_equal(sluice_so_fcntl(C, c, F_SETFL, 0), 0);
 	t0 = now_ms();
@@ -572,7 +551,7 @@ static void no_more_sockets(void **state)
 	live_unmake(&L);
 }
 
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, live_setup, live_teardown)
 
 int main(void)
 {

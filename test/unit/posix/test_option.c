@@ -25,35 +25,14 @@
 #include "live.h"
 #include "mpool.h"
 
-#define PORT 80
+#define PORT LIVE_PORT
 
-static struct live L;
-static int lfd;
+#define L live_one
+#define lfd live_lfd
 
 #define C (L.st[0])
 #define S (L.st[1])
 #define DIM(a) (sizeof(a) / sizeof((a)[0]))
-
-static int setup(void **state)
-{
-	live_start(&L, 1);
-	lfd = live_listen(&L, PORT, 16);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	assert_int_equal(sluice_so_close(S, lfd), 0);
-	live_stop(&L);
-	return 0;
-}
-
-static void nap(unsigned int ms)
-{
-	struct timespec ts = {ms / 1000, (long)(ms % 1000) * 1000000};
-
-	nanosleep(&ts, NULL);
-}
 
 /* ---- beside the kernel ---- */
 
@@ -324,12 +303,12 @@ static void defer_accept(void **state)
 	assert_int_equal(sluice_so_connect(C, b, (struct sockaddr *)&sa, sizeof(sa)), 0);
 	c = sluice_so_socket(C, AF_INET, SOCK_STREAM, 0);
 	assert_int_equal(sluice_so_connect(C, c, (struct sockaddr *)&sa, sizeof(sa)), 0);
-	nap(20);
+	live_nap(20);
 	assert_int_equal(sluice_so_setsockopt(C, b, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0},
 			     sizeof(struct linger)),
 	    0);
 	assert_int_equal(sluice_so_close(C, b), 0);
-	nap(20);
+	live_nap(20);
 	assert_int_equal(sluice_so_poll(S, &p, 1, 0), 0);
 	assert_int_equal(sluice_so_poll(S, &p, 1, 5000), 1);
 	s = sluice_so_accept4(S, lfd, NULL, NULL, 0);
@@ -346,7 +325,7 @@ static void defer_accept(void **state)
 	/* And one that still waits when the listener goes. */
 	c = sluice_so_socket(C, AF_INET, SOCK_STREAM, 0);
 	assert_int_equal(sluice_so_connect(C, c, (struct sockaddr *)&sa, sizeof(sa)), 0);
-	nap(20);
+	live_nap(20);
 	assert_int_equal(sluice_so_close(S, lfd), 0);
 	lfd = live_listen(&L, PORT + 1, 1);
 	assert_int_equal(sluice_so_recv(C, c, x, 4, 0), -ECONNRESET);
@@ -570,7 +549,7 @@ static void documented(void **state)
 	free(b);
 }
 
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, live_setup, live_teardown)
 
 int main(int argc, char **argv)
 {

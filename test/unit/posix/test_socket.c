@@ -23,41 +23,13 @@
 #include "live.h"
 #include "mpool.h"
 
-#define PORT 80
+#define PORT LIVE_PORT
 
-static struct live L;
-static int lfd;
+#define L live_one
+#define lfd live_lfd
 
 #define C (L.st[0]) /* the client's stack */
 #define S (L.st[1])
-
-static int setup(void **state)
-{
-	live_start(&L, 1);
-	lfd = live_listen(&L, PORT, 16);
-	return 0;
-}
-
-static int setup2(void **state)
-{
-	live_start(&L, 2);
-	lfd = live_listen(&L, PORT, 16);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	assert_int_equal(sluice_so_close(S, lfd), 0);
-	live_stop(&L);
-	return 0;
-}
-
-static void nap(unsigned int ms)
-{
-	struct timespec ts = {ms / 1000, (long)(ms % 1000) * 1000000};
-
-	nanosleep(&ts, NULL);
-}
 
 static uint8_t byte_at(uint64_t off)
 {
@@ -153,7 +125,7 @@ static void slow_reader(void **state)
 	assert_int_equal(pthread_create(&t, NULL, send_much, &w), 0);
 	do { /* until it stands still */
 		before = n;
-		nap(30);
+		live_nap(30);
 		assert_int_equal(sluice_so_ioctl(S, s, FIONREAD, &n), 0);
 	} while (n != before || n == 0);
 	assert_true(n >= 65536 && n <= 3 * 65536);
@@ -180,7 +152,7 @@ static void small_segments(void **state)
 				break;
 			sent++;
 		}
-		nap(5);
+		live_nap(5);
 		assert_int_equal(sluice_so_ioctl(S, s, FIONREAD, &n), 0);
 	} while (n != before || n == 0);
 	assert_true(tp_out(L.pool[1]) < 2 * 4 * 65536 / 2048 + 128);
@@ -428,7 +400,7 @@ static void closed_while_blocked(void **state)
 	b[2] = (struct blocked){.st = C, .fd = c, .kind = 2};
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(pthread_create(&t[i], NULL, block, &b[i]), 0);
-	nap(30);
+	live_nap(30);
 	assert_int_equal(sluice_so_close(S, s), 0);
 	pthread_join(t[0], NULL);
 	assert_true(b[0].rc == -EBADF || b[0].rc == 1); /* the sender's first byte may come first */
@@ -455,7 +427,7 @@ static void a_signal_interrupts(void **state)
 	b.fd = s;
 	assert_int_equal(pthread_create(&t, NULL, block, &b), 0);
 	while (atomic_load(&b.done) == 0) { /* it may not sleep yet when the first one comes */
-		nap(5);
+		live_nap(5);
 		pthread_kill(t, SIGUSR1);
 	}
 	pthread_join(t, NULL);
@@ -480,7 +452,7 @@ static void urgent(void **state)
 	assert_int_equal(p.revents, POLLPRI);
 	assert_int_equal(sluice_so_recv(S, s, buf, 7, MSG_PEEK | MSG_WAITALL), 3);
 	while (sluice_so_recv(S, s, buf, 1, MSG_OOB) == -EAGAIN)
-		nap(1);
+		live_nap(1);
 	assert_int_equal(buf[0], 'X');
 	assert_int_equal(sluice_so_recv(S, s, buf, sizeof(buf), 0), 3); /* stops at the mark */
 	assert_memory_equal(buf, "abc", 3);
@@ -722,7 +694,7 @@ static void all_at_once(void **state)
 	for (int i = 0; i < CLIENTS; i++)
 		pthread_join(cli[i], NULL);
 	while (atomic_load(&served) < CLIENTS * ROUNDS)
-		nap(1);
+		live_nap(1);
 	atomic_store(&stop_servers, 1);
 	for (int i = 0; i < SERVERS; i++)
 		pthread_join(srv[i], NULL);
@@ -751,7 +723,7 @@ static void leaks_are_reported(void **state)
 	assert_int_equal(leaks.sockets, 2);
 }
 
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, live_setup, live_teardown)
 
 int main(void)
 {
@@ -760,7 +732,7 @@ int main(void)
 	    T(connect_without_waiting), T(listener_goes), T(bad_arguments), T(time_outs),
 	    T(closed_while_blocked), T(a_signal_interrupts), T(urgent), T(level_and_edge),
 	    T(one_shot_and_listener), T(all_at_once),
-	    cmocka_unit_test_setup_teardown(all_at_once, setup2, teardown),
+	    cmocka_unit_test_setup_teardown(all_at_once, live_setup2, live_teardown),
 	    cmocka_unit_test(leaks_are_reported)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

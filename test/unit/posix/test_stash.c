@@ -15,25 +15,11 @@
 #include "live.h"
 #include "mpool.h"
 
-#define PORT 80
+#define PORT LIVE_PORT
 #define STASH 32 /* sock.stash */
 
-static struct live L;
-static int lfd;
-
-static int setup(void **state)
-{
-	live_start(&L, 1);
-	lfd = live_listen(&L, PORT, 16);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	assert_int_equal(sluice_so_close(L.st[1], lfd), 0);
-	live_stop(&L);
-	return 0;
-}
+#define L live_one
+#define lfd live_lfd
 
 /* A thread that sends a message each time it is told to, until it is told to end. */
 struct sender {
@@ -127,16 +113,16 @@ static void stack_ends_first(void **state)
 
 	sender_start(&w);
 	for (int i = 0; i < 3; i++) {
-		assert_int_equal(setup(NULL), 0);
+		assert_int_equal(live_setup(NULL), 0);
 		exchange(&w);
 		assert_out(STASH - 1);
-		assert_int_equal(teardown(NULL), 0); /* asserts that nothing is out */
+		assert_int_equal(live_teardown(NULL), 0); /* asserts that nothing is out */
 	}
-	assert_int_equal(setup(NULL), 0);
+	assert_int_equal(live_setup(NULL), 0);
 	exchange(&w);
 	sender_end(&w);
 	assert_out(0);
-	assert_int_equal(teardown(NULL), 0);
+	assert_int_equal(live_teardown(NULL), 0);
 }
 
 static void an_eighth_of_the_pool(void **state)
@@ -231,12 +217,12 @@ static void not_in_a_child(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test_setup_teardown(thread_ends_first, setup, teardown),
+	    cmocka_unit_test_setup_teardown(thread_ends_first, live_setup, live_teardown),
 	    cmocka_unit_test(stack_ends_first),
-	    cmocka_unit_test_setup_teardown(an_eighth_of_the_pool, setup, teardown),
-	    cmocka_unit_test_setup_teardown(pool_is_nearly_empty, setup, teardown),
+	    cmocka_unit_test_setup_teardown(an_eighth_of_the_pool, live_setup, live_teardown),
+	    cmocka_unit_test_setup_teardown(pool_is_nearly_empty, live_setup, live_teardown),
 #ifndef NO_FORK
-	    cmocka_unit_test_setup_teardown(not_in_a_child, setup, teardown),
+	    cmocka_unit_test_setup_teardown(not_in_a_child, live_setup, live_teardown),
 #endif
 	};
 
