@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
@@ -179,6 +180,96 @@ static void send_file(void **state)
 	assert_int_equal(sluice_so_close(C, c), 0);
 	assert_int_equal(sluice_so_close(S, s), 0);
 	close(f);
+}
+
+/* ---- what no call takes ---- */
+
+/* A descriptor that is none, by every call. */
+static void no_descriptor(void **state)
+{
+	struct sockaddr_in a = live_addr(1, PORT);
+	struct sockaddr *sa = (struct sockaddr *)&a;
+	struct epoll_event ev = {.events = EPOLLIN};
+	struct msghdr m = {0};
+	socklen_t len = sizeof(a);
+	int bad[] = {-1, 400, 1 << 20, 0x40000005 /* an instance's, which is not there */}, n = 0;
+	int ep = sluice_so_epoll_create(S);
+
+	for (unsigned int i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		int fd = bad[i];
+
+		assert_int_equal(sluice_so_bind(S, fd, sa, len), -EBADF);
+		assert_int_equal(sluice_so_listen(S, fd, 1), -EBADF);
+		assert_int_equal(sluice_so_connect(S, fd, sa, len), -EBADF);
+		assert_int_equal(sluice_so_accept4(S, fd, NULL, NULL, 0), -EBADF);
+		assert_int_equal(sluice_so_getsockname(S, fd, sa, &len), -EBADF);
+		assert_int_equal(sluice_so_getpeername(S, fd, sa, &len), -EBADF);
+		assert_int_equal(sluice_so_send(S, fd, "x", 1, 0), -EBADF);
+		assert_int_equal(sluice_so_sendmsg(S, fd, &m, 0), -EBADF);
+		assert_int_equal(sluice_so_recv(S, fd, &n, 1, 0), -EBADF);
+		assert_int_equal(sluice_so_recv(S, fd, &n, 1, MSG_OOB), -EBADF);
+		assert_int_equal(sluice_so_recv(S, fd, &n, 1, MSG_ERRQUEUE), -EBADF);
+		assert_int_equal(sluice_so_recvmsg(S, fd, &m, 0), -EBADF);
+		assert_int_equal(sluice_so_shutdown(S, fd, SHUT_RD), -EBADF);
+		assert_int_equal(sluice_so_close(S, fd), -EBADF);
+		assert_int_equal(sluice_so_fcntl(S, fd, F_GETFL, 0), -EBADF);
+		assert_int_equal(sluice_so_ioctl(S, fd, FIONREAD, &n), -EBADF);
+		len = sizeof(n);
+		assert_int_equal(
+		    sluice_so_getsockopt(S, fd, SOL_SOCKET, SO_ERROR, &n, &len), -EBADF);
+		assert_int_equal(
+		    sluice_so_setsockopt(S, fd, SOL_SOCKET, SO_KEEPALIVE, &n, len), -EBADF);
+		assert_int_equal(sluice_so_epoll_ctl(S, ep, EPOLL_CTL_ADD, fd, &ev), -EBADF);
+		assert_int_equal(sluice_so_epoll_ctl(S, fd, EPOLL_CTL_ADD, lfd, &ev), -EBADF);
+		assert_int_equal(sluice_so_epoll_wait(S, fd, &ev, 1, 0), -EBADF);
+		assert_int_equal(sluice_so_epoll_wake(S, fd, NULL, NULL), -EBADF);
+		assert_int_equal(sluice_so_conn(S, fd), SLUICE_CONN_NONE);
+		len = sizeof(a);
+	}
+	assert_int_equal(sluice_so_close(S, ep), 0);
+}
+
+static void wrong_arguments(void **state)
+{
+	struct sockaddr_in a = live_addr(1, PORT);
+	struct iovec none[2] = {{NULL, 0}, {(void *)(uintptr_t) "x", 1}};
+	struct msghdr many = {.msg_iovlen = 1025}, holes = {.msg_iov = none, .msg_iovlen = 2},
+		      ctl = {.msg_control = none, .msg_controllen = sizeof(none)};
+	struct epoll_event ev = {.events = EPOLLIN};
+	int c, s, ep = sluice_so_epoll_create(S), n;
+	char b;
+
+	live_pair(&L, lfd, PORT, &c, &s);
+	assert_int_equal(sluice_so_socket(S, AF_UNIX, SOCK_STREAM, 0), -EAFNOSUPPORT);
+	assert_int_equal(sluice_so_socket(S, AF_INET, SOCK_DGRAM, 0), -ESOCKTNOSUPPORT);
+	assert_int_equal(sluice_so_socket(S, AF_INET, 0x100 | SOCK_STREAM, 0), -EINVAL);
+	assert_int_equal(sluice_so_socket(S, AF_INET, SOCK_STREAM, IPPROTO_UDP), -EPROTONOSUPPORT);
+	assert_true(sluice_so_socket_vrf(S, AF_INET, SOCK_STREAM, 0, 77) < 0);
+	assert_int_equal(sluice_so_bind(S, s, NULL, 0), -EFAULT);
+	assert_int_equal(sluice_so_connect(S, s, NULL, 0), -EFAULT);
+	assert_int_equal(sluice_so_accept4(S, lfd, NULL, NULL, 1), -EINVAL);
+	assert_int_equal(sluice_so_accept4(S, s, NULL, NULL, 0), -EINVAL);
+	assert_int_equal(sluice_so_shutdown(S, s, 7), -EINVAL);
+	assert_int_equal(sluice_so_fcntl(S, s, F_DUPFD, 0), -EINVAL);
+	assert_int_equal(sluice_so_ioctl(S, s, 0x1234, &n), -ENOTTY);
+	assert_int_equal(sluice_so_sendmsg(S, s, &many, 0), -EMSGSIZE);
+	assert_int_equal(sluice_so_recvmsg(S, s, &many, 0), -EMSGSIZE);
+	assert_int_equal(sluice_so_sendmsg(S, s, &ctl, 0), -EINVAL);
+	assert_int_equal(sluice_so_sendmsg(S, s, &holes, 0), 1);
+	assert_int_equal(sluice_so_recv(C, c, &b, 1, 0), 1);
+	assert_int_equal(sluice_so_recv(S, s, &b, 1, MSG_ERRQUEUE), -EAGAIN);
+	assert_int_equal(sluice_so_epoll_wait(S, ep, &ev, 0, 0), -EINVAL);
+	assert_int_equal(sluice_so_epoll_wait(S, ep, NULL, 1, 0), -EFAULT);
+	assert_int_equal(sluice_so_epoll_ctl(S, ep, EPOLL_CTL_ADD, s, NULL), -EFAULT);
+	assert_int_equal(sluice_so_epoll_ctl(S, ep, 99, s, &ev), -EINVAL);
+	assert_int_equal(sluice_so_epoll_ctl(S, ep, EPOLL_CTL_DEL, s, &ev), -ENOENT);
+	assert_int_equal(sluice_so_epoll_ctl(S, ep, EPOLL_CTL_MOD, s, &ev), -ENOENT);
+	assert_int_equal(sluice_so_epoll_ctl(S, s, EPOLL_CTL_ADD, s, &ev), -EINVAL);
+	assert_int_equal(
+	    sluice_so_getsockname(S, s, (struct sockaddr *)&a, &(socklen_t){sizeof(a)}), 0);
+	assert_int_equal(sluice_so_close(C, c), 0);
+	assert_int_equal(sluice_so_close(S, s), 0);
+	assert_int_equal(sluice_so_close(S, ep), 0);
 }
 
 /* ---- a blocked thread costs no CPU ---- */
@@ -556,8 +647,9 @@ static void no_more_sockets(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {T(select_sets), T(send_file), T(zero_copy_in_place),
-	    T(zero_copy_copied), T(linger_waits), T(blocked_threads_sleep),
-	    cmocka_unit_test(on_a_polling_thread), cmocka_unit_test(no_more_sockets)};
+	    T(zero_copy_copied), T(linger_waits), T(blocked_threads_sleep), T(no_descriptor),
+	    T(wrong_arguments), cmocka_unit_test(on_a_polling_thread),
+	    cmocka_unit_test(no_more_sockets)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
