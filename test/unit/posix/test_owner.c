@@ -576,6 +576,43 @@ static void memory_out(void **state)
 	assert_true(sfd >= 0);
 }
 
+/* The same for a socket, which is one still after the refusal. */
+static void memory_of_a_socket_out(void **state)
+{
+	static uint8_t out[1 << 20], buf[1 << 20];
+	uint64_t got = 0;
+	struct sluice_txn *t;
+	sluice_conn_t c;
+	ssize_t n;
+	int on = 1, rc;
+
+	assert_int_equal(sluice_txn_begin(S, &t), 0);
+	assert_int_equal(sluice_tunable_set(t, "sock.zerocopy", 1), 0);
+	assert_int_equal(sluice_txn_commit(t, NULL), 0);
+	assert_int_equal(sluice_so_setsockopt(S, sfd, SOL_SOCKET, SO_ZEROCOPY, &on, sizeof(on)), 0);
+	n = sluice_so_send(S, sfd, out, sizeof(out), MSG_ZEROCOPY | MSG_DONTWAIT);
+	assert_true(n > 0);
+	assert_int_equal(sluice_so_detach(S, sfd, &ups, NULL, &c), -EBUSY);
+	assert_true(c == SLUICE_CONN_NONE);
+	client_sends(0, 1000);
+	socket_reads(1000);
+	while (got < (uint64_t)n) {
+		ssize_t more = sluice_so_recv(C, cfd, buf, sizeof(buf), 0);
+
+		assert_true(more > 0);
+		got += (uint64_t)more;
+	}
+	for (unsigned int ms = 0; ms < 10000; ms++) {
+		rc = sluice_so_detach(S, sfd, &ups, NULL, &c);
+		if (rc != -EBUSY)
+			break;
+		nap(1);
+	}
+	assert_int_equal(rc, 0);
+	attach(c);
+	assert_int_equal(atomic_load(&E.wrong), 0);
+}
+
 /* ---- streams both ways, the owner changing all the time ---- */
 
 #define VOLUME (2u << 20)
@@ -717,6 +754,7 @@ int main(void)
 	    T(within_an_upcall),
 	    T(refusals),
 	    T(memory_out),
+	    T(memory_of_a_socket_out),
 	    T(streams),
 	    cmocka_unit_test_setup_teardown(streams, setup2, teardown),
 	};
