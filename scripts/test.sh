@@ -135,7 +135,7 @@ done
 
 for b in $only; do
 	case "$b" in
-	gcc) run gcc ;;
+	gcc) run gcc "${suites[@]}" ;;
 	asan) run asan --no-suite style ;;
 	tsan) run tsan --suite tsan ;;
 	fuzz) run fuzz --suite fuzzing ;;
