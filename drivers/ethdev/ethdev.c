@@ -307,11 +307,14 @@ static int ethdev_spread(void *ctx, uint64_t queues)
 		r[i / RTE_ETH_RETA_GROUP_SIZE].mask |= 1ull << (i % RTE_ETH_RETA_GROUP_SIZE);
 		r[i / RTE_ETH_RETA_GROUP_SIZE].reta[i % RTE_ETH_RETA_GROUP_SIZE] = q;
 	}
-	rc = rte_eth_dev_rss_reta_update(d->port_id, r, d->reta_size);
+	pthread_mutex_lock(&d->table_lock);
+	/* A port that is being reset gets it with its table. */
+	rc = d->down ? 0 : rte_eth_dev_rss_reta_update(d->port_id, r, d->reta_size);
 	for (uint16_t i = 0; !rc && i < d->reta_size; i++)
 		__atomic_store_n(&d->reta_now[i],
 		    r[i / RTE_ETH_RETA_GROUP_SIZE].reta[i % RTE_ETH_RETA_GROUP_SIZE],
 		    __ATOMIC_RELAXED);
+	pthread_mutex_unlock(&d->table_lock);
 	return rc;
 }
 
@@ -371,6 +374,7 @@ static void ethdev_destroy(void *ctx)
 	} else if (!d->ours && d->allmulti_set) {
 		rte_eth_allmulticast_disable(d->port_id);
 	}
+	pthread_mutex_destroy(&d->table_lock);
 	free(d->reta);
 	free(d->reta_now);
 	free(d->q);
@@ -409,6 +413,7 @@ int sluice_ethdev_create(const struct sluice_ethdev_params *p, struct sluice_dri
 	if (!d)
 		return -ENOMEM;
 	d->ops = ethdev_ops;
+	pthread_mutex_init(&d->table_lock, NULL);
 	d->p = *p;
 	d->p.rss_key = NULL;
 	d->port_id = p->port_id;

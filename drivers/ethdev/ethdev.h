@@ -6,6 +6,7 @@
 
 #include <sluice/driver.h>
 
+#include <pthread.h>
 #include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -47,8 +48,10 @@ struct ethdev {
 	uint8_t key[ETHDEV_KEY_MAX];
 	uint8_t key_len;
 	uint16_t reta_size;
-	uint16_t *reta;     /* as it was after start: the stack's idea of who owns what */
-	uint16_t *reta_now; /* as it is: spread; relaxed atomics */
+	uint16_t *reta;             /* as it was after start: the stack's idea of who owns what */
+	pthread_mutex_t table_lock; /* the port's table, between spread and reset */
+	bool down;                  /* being reset, under the lock */
+	uint16_t *reta_now;         /* as it is: spread; relaxed atomics */
 	uint64_t rss_hf;
 	/* Set by the port's callbacks on any thread, taken by events(). */
 	atomic_bool reset, removed;

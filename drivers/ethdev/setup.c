@@ -319,6 +319,9 @@ int ethdev_reset(void *ctx)
 	struct rte_eth_dev_info info;
 	int rc;
 
+	pthread_mutex_lock(&d->table_lock);
+	d->down = true;
+	pthread_mutex_unlock(&d->table_lock);
 	ethdev_intr_fini(d);
 	if (d->started)
 		rte_eth_dev_stop(d->port_id);
@@ -335,7 +338,10 @@ int ethdev_reset(void *ctx)
 	for (uint16_t q = 0; q < d->nq; q++)
 		d->q[q].no_cleanup = false;
 	ethdev_multicast(d);
+	pthread_mutex_lock(&d->table_lock);
 	ethdev_reta_again(d);
+	d->down = false;
+	pthread_mutex_unlock(&d->table_lock);
 	if (d->p.rx_intr)
 		ethdev_intr_init(d);
 	return 0;

@@ -384,14 +384,27 @@ static void reset(void **state)
 	assert_int_equal(sluice_ethdev_create(&p, &d), 0);
 	for (uint16_t i = 0; i < 200; i++)
 		was[i] = d.ops->steer(d.ctx, &s, &t, i, 80);
-	/* As if the device had lost its table. */
+	/* As if the device had lost its table, which says queues 1 to 3. */
+	assert_int_equal(d.ops->spread(d.ctx, 0xe), 0);
 	assert_int_equal(rte_eth_dev_rss_reta_update(port, r, 128), 0);
 	assert_int_equal(d.ops->reset(d.ctx), 0);
 	for (uint16_t i = 0; i < 200; i++)
 		assert_int_equal(d.ops->steer(d.ctx, &s, &t, i, 80), was[i]);
 	assert_int_equal(rte_eth_dev_rss_reta_query(port, r, 128), 0);
 	for (int i = 0; i < 128; i++)
-		assert_int_equal(r[i / 64].reta[i % 64], ((struct ethdev *)d.ctx)->reta[i]);
+		assert_in_range(r[i / 64].reta[i % 64], 1, 3);
+	/* Told during a reset where to deliver: with the table. */
+	((struct ethdev *)d.ctx)->down = true;
+	assert_int_equal(d.ops->spread(d.ctx, 1), 0);
+	assert_int_equal(rte_eth_dev_rss_reta_query(port, r, 128), 0);
+	for (int i = 0; i < 128; i++)
+		assert_in_range(r[i / 64].reta[i % 64], 1, 3);
+	assert_int_equal(d.ops->reset(d.ctx), 0);
+	assert_int_equal(rte_eth_dev_rss_reta_query(port, r, 128), 0);
+	for (int i = 0; i < 128; i++)
+		assert_int_equal(r[i / 64].reta[i % 64], 0);
+	for (uint16_t i = 0; i < 200; i++)
+		assert_int_equal(d.ops->steer(d.ctx, &s, &t, i, 80), was[i]);
 	assert_int_equal(info().nqueues, 4);
 	destroy();
 	rte_vdev_uninit("net_null9");
