@@ -216,6 +216,8 @@ unsigned int sl_steer(struct sluice_squeue *sq, unsigned int port, const struct 
 /** The same for the packets that come back to this flow. */
 unsigned int sl_flow_steer(
     struct sluice_squeue *sq, const struct sl_flow *f, const struct sl_key *key);
+/** Queues of the port that the flow takes, 0: it goes to ourselves. */
+unsigned int sl_flow_queues(struct sluice_squeue *sq, const struct sl_flow *f);
 /** The squeue where the port delivers them now, which is another one while some are parked; -1: nobody
  * can tell, or it does not matter. */
 int sl_flow_arrives(struct sluice_squeue *sq, const struct sl_flow *f, const struct sl_key *key);

@@ -67,6 +67,14 @@ unsigned int sl_flow_steer(
 	    f->state == SL_FLOW_LOCAL ? SL_IP_PORT_NONE : sl_ip_cfg(sq)->ifs[f->ifidx].port, key);
 }
 
+unsigned int sl_flow_queues(struct sluice_squeue *sq, const struct sl_flow *f)
+{
+	unsigned int port =
+	    f->state == SL_FLOW_LOCAL ? SL_IP_PORT_NONE : sl_ip_cfg(sq)->ifs[f->ifidx].port;
+
+	return port < sq->nports ? sq->port[port].info.nqueues : 0;
+}
+
 int sl_flow_arrives(struct sluice_squeue *sq, const struct sl_flow *f, const struct sl_key *key)
 {
 	int queue = f->state == SL_FLOW_LOCAL

@@ -167,7 +167,7 @@ int sl_squeue_create(struct sluice_stack *st, unsigned int id, const struct sl_h
 		goto fail;
 	sq->stack = st;
 	sq->hooks = hooks;
-	sq->id = (uint16_t)id;
+	sq->id = sq->from = (uint16_t)id;
 	sq->tun = st->tun;
 	sq->priv = p;
 	p->one_cpu = sysconf(_SC_NPROCESSORS_ONLN) == 1;

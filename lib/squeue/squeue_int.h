@@ -285,6 +285,7 @@ struct sluice_squeue {
 	struct sl_door *doors;
 	uint16_t id;
 	uint16_t nports;
+	uint16_t from; /* the squeue at which the packets arrived that are being fed */
 	uint8_t depth; /* upcalls on the stack (0, 1: inline data calls; deeper: deferred) */
 	bool in_pass;  /* inside poll, or a holder's critical section, or an inline downcall */
 	struct sl_sqport port[SL_MAX_PORTS];

@@ -132,8 +132,9 @@ void sl_fwd_publish(struct sluice_squeue *sq)
 }
 
 /* Received packets of one sender, at most `budget`. */
-static unsigned int take_rx(struct sluice_squeue *sq, struct sl_fwd_ring *r, unsigned int budget)
+static unsigned int take_rx(struct sluice_squeue *sq, unsigned int from, unsigned int budget)
 {
+	struct sl_fwd_ring *r = sq->priv->fwd[SL_FWD_RX][from];
 	uint32_t head = atomic_load_explicit(&r->head, memory_order_relaxed);
 	uint32_t avail = atomic_load_explicit(&r->tail, memory_order_acquire) - head;
 	unsigned int done = 0;
@@ -141,6 +142,7 @@ static unsigned int take_rx(struct sluice_squeue *sq, struct sl_fwd_ring *r, uns
 	if (avail > budget)
 		avail = budget;
 	sl_arrivals(sq);
+	sq->from = (uint16_t)from;
 	while (done < avail) {
 		struct rte_mbuf *pkts[SL_BURST];
 		uint64_t port = r->slot[head & r->mask].port;
@@ -155,6 +157,7 @@ static unsigned int take_rx(struct sluice_squeue *sq, struct sl_fwd_ring *r, uns
 		SL_COUNT_N(sq, sq_fwd_in, n);
 		sl_feed(sq, (unsigned int)port, pkts, n, true);
 	}
+	sq->from = sq->id;
 	return done;
 }
 
@@ -193,7 +196,7 @@ unsigned int sl_fwd_run(struct sluice_squeue *sq, unsigned int budget)
 		unsigned int from = (unsigned int)__builtin_ctzll(todo);
 		struct sl_fwd_ring *rx = p->fwd[SL_FWD_RX][from], *tx = p->fwd[SL_FWD_TX][from];
 
-		n += take_rx(sq, rx, budget);
+		n += take_rx(sq, from, budget);
 		n += take_tx(sq, tx);
 		if (ring_empty(rx) && ring_empty(tx))
 			p->fwd_todo &= ~(1ull << from);

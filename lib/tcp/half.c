@@ -407,6 +407,24 @@ static bool give_away(struct sluice_squeue *sq, struct sl_conn *c)
 	return true;
 }
 
+/*
+ * What completes the handshake has been handed to us: that of a port whose steering nobody knows (or
+ * that steers otherwise than it says), so the squeue where it arrived is where all of the connection's
+ * packets will. It gets the connection, and finds them in its own table from then on.
+ */
+static bool follow(struct sluice_squeue *sq, struct sl_conn *c)
+{
+	struct sluice_stack *st = sq->stack;
+
+	if (sq->from == sq->id || !sq->tun.steer_follow || sl_flow_queues(sq, &c->flow) < st->nsq ||
+	    !sl_running(st, sq->from) || !sl_move_room(st->sq[sq->from]) ||
+	    sl_move_new(sq, c, sq->from) < 0)
+		return false;
+	c->up = NULL;
+	SL_COUNT(sq, steer_follow);
+	return true;
+}
+
 void sl_half_segment(struct sluice_squeue *sq, struct sl_half *h, struct sl_seg *seg)
 {
 	struct sl_group *g = h->group;
@@ -429,7 +447,7 @@ void sl_half_segment(struct sluice_squeue *sq, struct sl_half *h, struct sl_seg 
 		goto drop;
 	half_release(sq, h);
 	sl_tcp_established(sq, c);
-	if (SL_UNLIKELY(sl_tcp_of(sq)->drain.on) && give_away(sq, c)) {
+	if (SL_UNLIKELY((sl_tcp_of(sq)->drain.on && give_away(sq, c)) || follow(sq, c))) {
 		sl_conn_segment(sq, c, seg);
 		return;
 	}

@@ -118,6 +118,8 @@ static void world(struct gen *g, unsigned int squeues)
 		if (g->nsq[i] > 1)
 			SIM_ADD(g->p, SIM_SQUEUES, i, g->nsq[i]);
 		if (g->nsq[i] > 1 && one_in(&r, 2))
+			tun(g, i, "steer.follow", 1);
+		if (g->nsq[i] > 1 && one_in(&r, 2))
 			SIM_ADD(g->p, SIM_MOVES, i, scale(&r, 8));
 		if (g->nsq[i] > 1 && one_in(&r, 3))
 			SIM_ADD(g->p, SIM_PARKS, i, scale(&r, 8));

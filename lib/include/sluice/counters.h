@@ -40,6 +40,7 @@
 	X(steer_soft, "the port has fewer queues than there are squeues, or cannot tell where a tuple arrives") \
 	X(steer_wrong, "the port delivered them to another queue than its key and table say") \
 	X(steer_owner, "a forwarding entry names their squeue: a bound port, or a connection that moved") \
+	X(steer_follow, "(connections) given to the squeue where their packets arrive: steer.follow") \
 	X(steer_frag, "fragments, to where they become whole, and whole packets to their owner") \
 	X(steer_icmp, "ICMP errors about a connection of another squeue") \
 	X(steer_local, "packets to ourselves") \

@@ -30,6 +30,7 @@
 	X(sq_fwd_ring, "squeue.fwd_ring", S, "packets", 64, 65536, 1024, "ring between each two squeues for packets of the other") \
 	X(sq_park_look, "squeue.park_look", R, "ns", 1000, SLUICE_MS(100), 50000, "how often receive queues of a parked squeue are looked at that nobody else polls") \
 	X(app_timers, "squeue.app_timers", R, "timers", 0, 16777216, 65536, "application timers that may be armed at once, per squeue") \
+	X(steer_follow, "steer.follow", R, "bool", 0, 1, 0, "connections from outside live where the port delivers their packets, on ports with a queue for each squeue (steering unknown or wrong)") \
 	/* --- IP --- */ \
 	X(ip_ttl, "ip.ttl", R, "hops", 1, 255, 64, "TTL or hop limit of packets sent") \
 	X(ip_neigh_max, "ip.neigh_max", S, "entries", 16, 1048576, 4096, "neighbours per squeue") \

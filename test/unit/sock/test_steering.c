@@ -13,6 +13,8 @@
 #include <cmocka.h>
 #include <rte_mbuf.h>
 
+#include <squeue/squeue_int.h>
+
 #include "duo.h"
 
 #define CONNS 48
@@ -257,6 +259,47 @@ static void queues(void **state)
 	world_of(2, 8, RSSNIC_UNKNOWN, true);
 }
 
+/* Packets that side 1 hands on, of CONNS connections to it. */
+static uint64_t handed_on(unsigned int nsq, enum rssnic_mode mode, bool follow, uint64_t *followed)
+{
+	struct sluice_counters c;
+
+	begin(nsq, nsq, mode);
+	for (unsigned int i = 0; i < nsq; i++)
+		w->d.st[1]->sq[i]->tun.steer_follow = follow;
+	listen_on(1, false);
+	for (unsigned int i = 0; i < CONNS; i++)
+		open_one(&w->act[i], 0, 1, false, 0);
+	run_until_done(2 * CONNS);
+	c = sum(1);
+	*followed = c.steer_follow;
+	if (mode != RSSNIC_RANDOM)
+		assert_int_equal(c.tcp_in_no_conn + c.tcp_out_rsts, 0);
+	finish();
+	return c.steer_soft + c.steer_wrong + c.steer_owner;
+}
+
+/* A card that nobody knows is learned from: connections live where it delivers, and little is handed on. */
+static void follow(void **state)
+{
+	uint64_t n, none;
+
+	for (unsigned int nsq = 2; nsq <= 4; nsq *= 2)
+		for (unsigned int mode = 0; mode < RSSNIC_MODES; mode++) {
+			uint64_t off = handed_on(nsq, mode, false, &none);
+			uint64_t on = handed_on(nsq, mode, true, &n);
+
+			assert_int_equal(none, 0);
+			if (mode == RSSNIC_RIGHT) {
+				assert_int_equal(n + on, 0);
+			} else if (mode != RSSNIC_RANDOM) {
+				assert_in_range(n, 1, CONNS);
+				/* SYN, ACK, and what came with it: not what follows. */
+				assert_true(on < off && on <= 14 * n);
+			}
+		}
+}
+
 /* Both ends on one stack: what we send ourselves comes by no port. */
 static void self(void **state)
 {
@@ -317,7 +360,7 @@ int main(void)
 {
 	static struct world world;
 	const struct CMUnitTest tests[] = {cmocka_unit_test(matrix), cmocka_unit_test(queues),
-	    cmocka_unit_test(self), cmocka_unit_test(show)};
+	    cmocka_unit_test(follow), cmocka_unit_test(self), cmocka_unit_test(show)};
 
 	w = &world;
 	return cmocka_run_group_tests_name("steering", tests, NULL, NULL);
