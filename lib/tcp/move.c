@@ -461,6 +461,13 @@ int sl_move_away(struct sluice_squeue *sq, struct sl_conn *c, unsigned int to)
 	return request(sq, c, to);
 }
 
+void sl_move_home(struct sluice_squeue *sq, struct sl_conn *c)
+{
+	c->spliced = 0;
+	c->pinned = false;
+	(void)want(sq, c, c->birth); /* needs no memory: it has moved before */
+}
+
 int sl_move_new(struct sluice_squeue *sq, struct sl_conn *c, unsigned int to)
 {
 	int rc = want(sq, c, to);
@@ -485,6 +492,8 @@ static bool go_home(struct sluice_squeue *sq, struct sl_conn *c)
 		sl_tcp_of(sq)->retry = true;
 		return false;
 	}
+	if (c->state == SLUICE_TIME_WAIT && (c->flags & SL_C_CLOSED_BY_APP))
+		sl_up_closed_guest(sq, c);
 	detach(sq, c);
 	post(sq, sq->stack->sq[c->birth], transit_of(c), HOME);
 	return true;

@@ -524,6 +524,9 @@ void sl_up_props(struct sluice_squeue *sq, struct sl_conn *c);
  * `up` tells may change or end it again. */
 void sl_up_change(
     struct sluice_squeue *sq, struct sl_conn *c, const struct sluice_upcalls *up, void *arg);
+/** A guest in TIME_WAIT that its user has closed goes home to become a compact entry: its user hears
+ * `closed` where it has lived. Not while external memory is out: then at home. */
+void sl_up_closed_guest(struct sluice_squeue *sq, struct sl_conn *c);
 /** The last external send was let go: makes a `closed` that waited. */
 void sl_up_zcopy_done(struct sluice_squeue *sq, struct sl_conn *c);
 /** The `deferred` hook: run what waits. `closed` is held back while zc_out > 0. */
@@ -547,6 +550,8 @@ enum sl_move_what {
 int sl_move_op(struct sluice_squeue *sq, struct sl_conn *c, const struct sluice_args *a);
 /** The same for what the stack itself wishes: a refusal is not counted. */
 int sl_move_away(struct sluice_squeue *sq, struct sl_conn *c, unsigned int to);
+/** A guest that its user has done with goes home, whatever kept it: no splice or pin counts any more. */
+void sl_move_home(struct sluice_squeue *sq, struct sl_conn *c);
 /** A connection that its user has not heard of is to live on another squeue. */
 int sl_move_new(struct sluice_squeue *sq, struct sl_conn *c, unsigned int to);
 /** Might another connection live there? Any thread; it may be another one that does. */

@@ -108,10 +108,8 @@ void sl_tw_enter(struct sluice_squeue *sq, struct sl_conn *c)
 		c->misc_why = SL_MISC_TIME_WAIT;
 		sl_conn_timer_set(sq, c, SL_T_MISC, sq->now + sq->tun.tcp_time_wait);
 		/* The entry is to stand where its packets arrive: at home it gets there. */
-		if (c->flags & SL_C_CLOSED_BY_APP) {
-			c->pinned = false;
-			(void)sl_move_request(sq, c, c->birth);
-		}
+		if (c->flags & SL_C_CLOSED_BY_APP)
+			sl_move_home(sq, c);
 		return;
 	}
 	/* A pure ACK of the peer's FIN may be due still; the entry would only send it when the FIN

@@ -281,6 +281,14 @@ unsigned int sl_up_run_deferred(struct sluice_squeue *sq)
 	return n;
 }
 
+void sl_up_closed_guest(struct sluice_squeue *sq, struct sl_conn *c)
+{
+	if (c->zc_out != 0)
+		return;
+	make(sq, c, SL_D_CLOSED);
+	c->up = NULL;
+}
+
 /* ---- those that answer, or are made once ---- */
 
 void sl_up_opctl(struct sluice_squeue *sq, struct sl_conn *c, enum sluice_opctl op, uint64_t value)

@@ -158,6 +158,7 @@ static void on_closed(void *arg, sluice_conn_t c)
 	struct conn_end *e = arg;
 
 	upcall(e, c, SLUICE_UP_CLOSED);
+	e->closed_at = sluice_conn_squeue(e->w->d.st[e->side], c);
 	e->closed++;
 }
 

@@ -20,7 +20,7 @@ struct conn_end {
 	sluice_conn_t c;
 	uint16_t port; /* its own */
 	bool fin_sent, fin_seen, ended, closing;
-	int closed, moved, last_up; /* last_up: upcall + 1 */
+	int closed, closed_at, moved, last_up; /* squeue; last_up: upcall + 1 */
 	uint64_t sent, got;
 };
 

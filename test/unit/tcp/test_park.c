@@ -421,6 +421,39 @@ static void pinned(void **state)
 	free(w);
 }
 
+/* A guest that is closed and ends in TIME_WAIT: its user hears `closed` at once and where it lived, also
+ * when the one that it was spliced with stays. */
+static void closed_where_it_lived(void **state)
+{
+	struct world *w = calloc(1, sizeof(*w));
+	struct conn_end *e, *other;
+	int home, at;
+
+	pair_start(w, 3, 64, 2);
+	e = &w->e[1][0];
+	other = &w->e[1][1];
+	home = sluice_conn_squeue(w->d.st[1], e->c);
+	at = (home + 1) % 3;
+	if (sluice_conn_squeue(w->d.st[1], other->c) != at)
+		move_to(w, other, (unsigned int)at);
+	move_to(w, e, (unsigned int)at);
+	assert_int_equal(sluice_pin(w->d.st[1], e->c, true), 0);
+	assert_int_equal(sluice_splice(w->d.st[1], other->c, e->c, 1), 0);
+	e->closing = true;
+	assert_int_equal(sluice_close(w->d.st[1], e->c), 0);
+	run(w, SLUICE_MS(10));
+	assert_int_equal(e->closed, 0); /* FIN_WAIT_2 */
+	w->e[0][0].closing = true;
+	assert_int_equal(sluice_close(w->d.st[0], w->e[0][0].c), 0);
+	run(w, SLUICE_MS(10));
+	assert_int_equal(e->closed, 1);
+	assert_int_equal(e->closed_at, at);
+	/* What is left of it is where its packets arrive. */
+	assert_int_equal(sluice_squeue(w->d.st[1], (unsigned int)home)->tcp->tws.inuse, 1);
+	pair_stop(w);
+	free(w);
+}
+
 /* ---- a listener's, not accepted yet ---- */
 
 struct waiting {
@@ -592,8 +625,8 @@ int main(void)
 	    cmocka_unit_test(only_the_parked_come_back), cmocka_unit_test(a_port_that_spreads),
 	    cmocka_unit_test(a_port_of_one_queue), cmocka_unit_test(parked_from_the_first),
 	    cmocka_unit_test(no_room_elsewhere), cmocka_unit_test(pinned),
-	    cmocka_unit_test(listener_closes), cmocka_unit_test(accepted_late),
-	    cmocka_unit_test(it_still_serves)};
+	    cmocka_unit_test(closed_where_it_lived), cmocka_unit_test(listener_closes),
+	    cmocka_unit_test(accepted_late), cmocka_unit_test(it_still_serves)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
