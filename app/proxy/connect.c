@@ -40,7 +40,7 @@ static int begin_connect(struct session *s, struct backend *b)
 	int on = 1, rc;
 
 	rc = sluice_create(st, a->ss_family, SOCK_STREAM, IPPROTO_TCP, (uint32_t)s->pool->cfg.vrf,
-	    -1, &s->server.c);
+	    (int)s->p->id, &s->server.c);
 	if (rc != 0) {
 		s->server.c = SLUICE_CONN_NONE;
 		return rc;
@@ -50,6 +50,8 @@ static int begin_connect(struct session *s, struct backend *b)
 		rc = set_sources(s, b);
 	if (rc == 0) /* what the client has sent at once goes on at once */
 		rc = sluice_setsockopt(st, s->server.c, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (rc == 0) /* both ends of a session stay with the squeue that has it */
+		rc = sluice_pin(st, s->server.c, true);
 	if (rc == 0)
 		rc = sluice_connect(st, s->server.c, (const struct sockaddr *)a, len, NULL);
 	return rc == -EINPROGRESS ? 0 : rc;

@@ -196,6 +196,21 @@ static int apply(struct program *g, const struct config *c, int fd)
 	return rc;
 }
 
+/* The first n squeues run, the others are parked: their lcores sleep (run_squeue in main.c). */
+static void run_lcores(struct program *g, uint64_t n)
+{
+	int rc;
+
+	for (unsigned int i = 0; i < g->proxy.n; i++) {
+		if (n == 0 || i < n)
+			rc = sluice_squeue_unpark(g->stack.st, i);
+		else
+			rc = sluice_squeue_park(g->stack.st, i);
+		if (rc != 0 && rc != -EALREADY)
+			app_err("lcores: squeue %u stays as it is: %s", i, strerror(-rc));
+	}
+}
+
 /* All of the file, or nothing of it. 0 or -errno after a message. */
 static int load_config(struct program *g)
 {
@@ -214,6 +229,8 @@ static int load_config(struct program *g)
 		app_err("%s", err);
 	else
 		rc = apply(g, c, fd);
+	if (rc == 0)
+		run_lcores(g, c->global.lcores);
 	config_free(c);
 	if (rc != 0) {
 		close(fd);

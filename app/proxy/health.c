@@ -115,12 +115,14 @@ static void begin(struct sluice_squeue *sq, void *arg)
 
 	k->timer = 0;
 	if (k->c != SLUICE_CONN_NONE || /* the last one is still on its way out */
-	    sluice_create(
-		st, a->ss_family, SOCK_STREAM, IPPROTO_TCP, (uint32_t)cfg->vrf, -1, &k->c) != 0) {
+	    sluice_create(st, a->ss_family, SOCK_STREAM, IPPROTO_TCP, (uint32_t)cfg->vrf,
+		(int)k->p->id, &k->c) != 0) {
 		wait_for(k, cfg->health_interval, begin);
 		return; /* says nothing about the backend */
 	}
 	rc = sluice_activate(st, k->c, &upcalls, k);
+	if (rc == 0)
+		rc = sluice_pin(st, k->c, true);
 	if (rc == 0 && cfg->source[six].n != 0)
 		rc = sluice_set_sources(st, k->c, &cfg->source[six].first, cfg->source[six].n);
 	if (rc == 0)

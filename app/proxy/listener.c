@@ -58,6 +58,7 @@ static int on_newconn(void *arg, sluice_conn_t listener, sluice_conn_t eager, vo
 	*up = &session_upcalls;
 	sluice_accept(
 	    l->p->st, listener, eager); /* at once: our own limits hold, not the backlog */
+	(void)sluice_pin(l->p->st, eager, true);
 	return 0;
 }
 

@@ -213,8 +213,14 @@ static int run_squeue(void *arg)
 	struct program *g = arg;
 	struct sluice_squeue *sq = sluice_squeue(g->stack.st, rte_lcore_index(-1));
 	enum sluice_idle idle = app_idle(&g->o.app, sluice_squeue_id(sq));
-	int rc = sluice_squeue_run(sq, idle, &app_stop, app_clock);
+	struct timespec pause = {.tv_nsec = (long)SLUICE_MS(5)};
+	int rc;
 
+	/* Parked (lcores = N): nothing to do here until it runs again. */
+	while ((rc = sluice_squeue_run(sq, idle, &app_stop, app_clock)) > 0)
+		while (__atomic_load_n(&app_stop, __ATOMIC_ACQUIRE) == 0 &&
+		       sluice_squeue_state(sq) == SLUICE_SQUEUE_PARKED)
+			nanosleep(&pause, NULL);
 	sluice_squeue_release(sq);
 	if (rc < 0)
 		app_end();

@@ -17,6 +17,7 @@
 #define PROXY_GLOBAL_OPTIONS(X) \
 	X(max_sessions, NUMBER, "sessions", 1, 4194304, 32768, "sessions at once; more are refused by a reset") \
 	X(drain_time, TIME, "ns", 0, SLUICE_SEC(86400), SLUICE_SEC(30), "at SIGTERM live sessions have this long, then they are reset") \
+	X(lcores, NUMBER, "lcores", 0, 64, 0, "so many of the EAL's lcores serve, the first; the others sleep, and what is on them is served by these; 0: all") \
 	X(memory_low, NUMBER, "percent", 0, 90, 15, "with fewer free receive buffers nothing is accepted and the longest stalled sessions are reset; 0: never")
 
 #define PROXY_LISTENER_OPTIONS(X) \

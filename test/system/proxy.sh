@@ -19,12 +19,14 @@ head -c 1000 /dev/urandom >"$tmp/www/small"
 nginx_cpu=(taskset -c "$last_cpu")
 nginx_up
 
+serving=0 # lcores that serve; 0: all
 # configuration BACKENDS: of the pool that listener web goes to; a, b or ab.
 configuration() {
 	stack_sections
 	cat <<-END
 	[proxy.global]
 	drain_time = 60s
+	lcores = $serving
 	[proxy.listener web]
 	port = 80
 	pool = web
@@ -148,7 +150,7 @@ routing() {
 	echo "$link: SNI and Host routing: well"
 }
 
-# Reloads while wrk runs with lasting connections and with one for each request.
+# Reloads while wrk runs with lasting connections and with one for each request, with other backends and lcores.
 reloads() {
 	local n=0 b
 	start_in "$cli" "$tmp" wrk_long wrk -t 1 -c 20 -d 3s "http://$ours4/small"
@@ -157,6 +159,7 @@ reloads() {
 	local short=$started
 	until gone "$long" && gone "$short"; do
 		for b in b ab a; do
+			[ "$lcores" = 1 ] || serving=$((n % 2)) # the second lcore leaves and comes back
 			configuration $b >"$tmp/proxy.ini"
 			reload
 			n=$((n + 1))
@@ -167,6 +170,8 @@ reloads() {
 	wrk_ok wrk_long
 	wrk_ok wrk_short
 	[ "$n" -ge 6 ] || die "only $n reloads"
+	serving=0
+	[ "$lcores" = 1 ] || telemetry /sluice/counters,proxy | grep -q '"sq_parks": *[1-9]' || die "no lcore has left"
 	# A file with a mistake changes nothing, and the line is named.
 	configuration a | sed 's/^pool = web6$/pool = nosuch/' >"$tmp/proxy.ini"
 	kill -HUP "$proxy_pid"
