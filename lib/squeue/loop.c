@@ -238,6 +238,28 @@ static int start_polling(struct sluice_squeue *sq)
 	return 0;
 }
 
+/* What is rare: squeues that nobody polls, squeues that this one looks after, and who asked for it. */
+static __attribute__((noinline)) unsigned int after_pass(
+    struct sluice_squeue *sq, unsigned int budget)
+{
+	struct sl_sq_priv *p = sq->priv;
+	uint64_t handed = p->handed, t = rte_rdtsc();
+	unsigned int work = 0;
+
+	p->handed = 0;
+	if (handed != 0)
+		sl_handed_help(sq->stack, handed);
+	if (atomic_load_explicit(&sq->wards, memory_order_relaxed) != 0)
+		work = sl_wards_poll(sq, budget);
+	if (work > 0) /* busy with others: they count it */
+		p->tsc_busy += rte_rdtsc() - t;
+	if (p->enter != 0) {
+		work++;
+		sl_hold_grant(sq);
+	}
+	return work;
+}
+
 int sluice_squeue_poll(struct sluice_squeue *sq, uint64_t now, unsigned int budget)
 {
 	struct sl_sq_priv *p = sq->priv;
@@ -280,24 +302,9 @@ int sluice_squeue_poll(struct sluice_squeue *sq, uint64_t now, unsigned int budg
 	p->tsc_start = start;
 	p->tsc_busy = ps.t - start;
 	sq->in_pass = false;
-	if (SL_UNLIKELY(p->handed != 0)) {
-		uint64_t handed = p->handed;
-
-		p->handed = 0;
-		sl_handed_help(sq->stack, handed);
-	}
-	if (SL_UNLIKELY(atomic_load_explicit(&sq->wards, memory_order_relaxed) != 0)) {
-		uint64_t t = rte_rdtsc();
-		unsigned int n = sl_wards_poll(sq, budget);
-
-		if (n > 0) /* busy with others: they count it */
-			p->tsc_busy += rte_rdtsc() - t;
-		ps.work += n;
-	}
-	if (SL_UNLIKELY(p->enter != 0)) {
-		ps.work++;
-		sl_hold_grant(sq);
-	}
+	if (SL_UNLIKELY((p->handed | p->enter |
+			    atomic_load_explicit(&sq->wards, memory_order_relaxed)) != 0))
+		ps.work += after_pass(sq, budget);
 	/* From here on the squeue may be a holder's. */
 	return (int)ps.work;
 }
