@@ -23,7 +23,8 @@
  * waiting for it, or might be itself. Such a call gets -EXDEV.
  *
  * Files: squeue.c life and ownership; entry.c doors, calls and their list; mail.c entries of
- * connections that have moved; loop.c the pass and run(); sleep.c; hold.c synch_enter; tx.c staging and forwarding; apptimer.c; wheel.c.
+ * connections that have moved; loop.c the pass and run(); sleep.c; park.c squeues that are parked;
+ * hold.c synch_enter; tx.c staging and forwarding; reset.c; apptimer.c; wheel.c.
  */
 #include "sq_priv.h"
 
