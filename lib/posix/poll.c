@@ -274,12 +274,18 @@ static void watch_leave(struct sluice_stack *st, struct sl_watch *w)
 
 void sl_so_unwatch(struct sl_so *so)
 {
-	uint32_t id;
+	uint32_t id = atomic_load_explicit(&so->watches, memory_order_acquire), of;
+	struct sl_ep *ep;
 
-	sl_so_notify(so, EPOLLHUP); /* who sits in poll finds that there is no such descriptor */
-	id = atomic_load_explicit(&so->watches, memory_order_acquire);
-	for (; id != 0; id = watch_of(so->st, id)->next)
+	for (; id != 0; id = watch_of(so->st, id)->next) {
+		of = atomic_load_explicit(&watch_of(so->st, id)->ep, memory_order_acquire);
 		watch_leave(so->st, watch_of(so->st, id));
+		/* Who sits in poll finds that there is no such descriptor. For epoll that is no event:
+		 * nothing is queued, and `wake` is not called. */
+		ep = of != 0 ? sl_tpool_get(&sl_posix_of(so->st)->eps, of) : NULL;
+		if (ep != NULL)
+			(void)sl_wq_wake(&ep->wq);
+	}
 }
 
 void sl_so_watch_free(struct sl_so *so)
