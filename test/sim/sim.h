@@ -252,8 +252,10 @@ struct sim_flow {
 };
 struct sim;
 struct sim_flow *sim_flow_find(struct sim *s, const struct sl_key *sender, bool make);
-/** Check a segment that a stack hands to its port; `seg`: payload of each packet of it. */
-void sim_wire_check(struct sim *s, const struct sim_seg *g, uint32_t seg, uint32_t mtu);
+/** Check a segment that a stack hands to its port; `seg`: payload of each packet of it; ordered: it
+ * cannot have been overtaken on its way from the connection. */
+void sim_wire_check(
+    struct sim *s, const struct sim_seg *g, uint32_t seg, uint32_t mtu, bool ordered);
 
 /* ---- the receiver of RFC 9293 ---- */
 
