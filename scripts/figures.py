@@ -17,6 +17,8 @@ STREAM = ["--engine", "stream", "--connections", "1"]
 ROWS = [
     ("rr, 64 B, 1 connection", "transactions_per_s", 1e6, "M/s", RR + ["--connections", "1"], []),
     ("rr, 64 B, 64 connections", "transactions_per_s", 1e6, "M/s", RR + ["--connections", "64"], []),
+    ("rr, 64 B, 64 connections, passes of one burst", "transactions_per_s", 1e6, "M/s", RR + ["--connections", "64"],
+     ["--tunable", "squeue.rx_budget=32"]),
     ("stream, 1500-byte frames, software checksums", "gbit_per_s", 1, "Gbit/s", STREAM, []),
     ("stream, 64 KB segments, no checksums, every byte read", "gbit_per_s", 1, "Gbit/s", STREAM + ["--verify"],
      ["--tso", "--checksum", "off"]),
