@@ -34,7 +34,7 @@ link=
 tmp=
 # What may run in our namespaces.
 programs=(xfer sluice-httpd sluice-testtcp sluice-proxy curl wrk nginx openssl python3 dumpcap ping calls iperf3
-	redis-server redis-benchmark redis-cli haproxy memcached lighttpd socat)
+	redis-server redis-benchmark redis-cli haproxy memcached lighttpd socat dropbear dbclient)
 
 skip() {
 	echo "skipped: $*"
